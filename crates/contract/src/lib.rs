@@ -1,0 +1,13 @@
+//! The driver contracts and their vocabulary.
+//!
+//! A contract is a trait with two homes: in process (a built-in driver) and behind a socket (a plugin).
+//! `pintle-sdk` serves any contract on a socket, `pintle-host` calls one; the engine cannot tell which it
+//! holds. This crate does no I/O and knows no JSON.
+
+mod error;
+mod value;
+pub mod volume;
+
+pub use error::{DriverError, ErrorKind};
+pub use value::Value;
+pub use volume::{CreateVolume, MountId, Scope, Volume, VolumeCapabilities, VolumeDriver};

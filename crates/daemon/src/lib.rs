@@ -1,0 +1,1 @@
+//! The composition root: config, Docker HTTP routes, kinds to statuses.

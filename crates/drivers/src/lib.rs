@@ -1,0 +1,1 @@
+//! First-party drivers, each a contract implementation.

@@ -1,0 +1,1 @@
+//! Discover, activate and call plugins; the managed-plugin life cycle.

@@ -1,0 +1,1 @@
+//! OCI processes: bundles, the shim, the embedded runtime, cgroups and stdio.

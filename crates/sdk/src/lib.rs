@@ -1,0 +1,1 @@
+//! Serve a driver contract as a Docker plugin.
