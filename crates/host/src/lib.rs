@@ -1,1 +1,28 @@
 //! Discover, activate and call plugins; the managed-plugin life cycle.
+//!
+//! This is the only crate that speaks to plugins. Everything above it holds contracts
+//! ([`pintle_contract::VolumeDriver`]) and cannot tell a plugin from a built-in driver.
+//!
+//! | module | job |
+//! |---|---|
+//! | `host` | the one handle that the engine holds |
+//! | `plugin` | what a plugin looks like from outside |
+//! | `remote` | the plugin protocol's client: pooled, budgeted, behind a breaker |
+//! | `legacy` | plugins that somebody else started: discovery and activation |
+//! | `managed` | plugins that we install, start, watch, upgrade and remove |
+//! | `lease` | who uses which plugin |
+//! | `error` | what can go wrong, as kinds |
+
+mod config;
+mod error;
+mod host;
+mod lease;
+mod plugin;
+
+pub use config::HostConfig;
+pub use error::{ErrorKind, HostError};
+pub use host::Host;
+pub use lease::{Holder, Lease};
+pub use plugin::{
+    EventSink, Plugin, PluginAction, PluginEvent, PluginFilters, PluginState, Pushed, Top, VolumeDriverRef,
+};
