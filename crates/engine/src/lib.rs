@@ -1,1 +1,8 @@
 //! Containers, volumes and events: state machines and reconciliation. Knows neither HTTP nor Docker's JSON.
+
+pub mod containers;
+mod error;
+pub mod events;
+pub mod volumes;
+
+pub use error::{EngineError, ErrorKind};
