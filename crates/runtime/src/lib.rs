@@ -1,1 +1,32 @@
 //! OCI processes: bundles, the shim, the embedded runtime, cgroups and stdio.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`Runtime`], [`Task`], [`Exec`] | the engine's side: create, find again, and drive a container's processes |
+//! | [`shim`] | the process that outlives the engine: one for each task, single-threaded, owns stdio and exit status |
+//! | [`init`] | `--init`: a tiny PID 1 |
+//! | [`seccomp`] | Docker's profile format, its default profile, and a compiler to classic BPF |
+//! | [`spec`] | the pieces of a default container spec, and the guards every spec passes |
+//! | [`cgroup`] | detection, limits, freezing, killing, statistics, removal, for v1, hybrid and v2 |
+//!
+//! Only the shim touches a container's state through libcontainer: that library forks and allocates in the
+//! child, which is sound only in a process with one thread.
+
+mod bundle;
+pub mod cgroup;
+mod client;
+mod control;
+mod error;
+pub mod init;
+mod runtime;
+pub mod seccomp;
+pub mod shim;
+pub mod spec;
+mod task;
+
+pub use error::{ErrorKind, RuntimeError};
+pub use libcontainer::oci_spec;
+pub use runtime::{Options, Runtime};
+pub use task::{
+    Attach, Exec, ExecConfig, ExitStatus, LogFile, Seccomp, Stats, Status, Task, TaskConfig, TaskState,
+};

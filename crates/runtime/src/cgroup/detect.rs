@@ -1,0 +1,1 @@
+//! Which hierarchies there are.

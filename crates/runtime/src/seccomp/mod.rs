@@ -1,0 +1,1 @@
+//! Docker's seccomp profiles, compiled to classic BPF.

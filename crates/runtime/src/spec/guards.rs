@@ -1,0 +1,108 @@
+//! What every spec passes before the embedded runtime sees it: each line here is a trap of that runtime.
+
+use std::path::Path;
+
+use libcontainer::oci_spec::runtime::{Capabilities, LinuxNamespaceType, Spec};
+
+use super::capability_sets;
+use crate::cgroup::Setup;
+
+/// Rewrites what the embedded runtime would misread, without changing what the spec means:
+///
+/// - a process without `capabilities` would get them all: it gets none;
+/// - `noNewPrivileges: false` counts as set: it is left out;
+/// - `rootfsPropagation: rshared` and its like are unknown words: the `r` goes;
+/// - on v1 a read-only `/sys/fs/cgroup` is mounted writable: each controller becomes a read-only path;
+/// - an AppArmor profile on a kernel without AppArmor is an error: it is left out;
+/// - a `time` namespace is not offered by Docker: it is left out;
+/// - seccomp is the shim's to load: it is left out here.
+pub fn harden(spec: &mut Spec, setup: Setup) {
+    let apparmor = Path::new("/sys/kernel/security/apparmor").exists();
+    let controllers = if setup == Setup::Unified { Vec::new() } else { v1_mount_points() };
+    harden_with(spec, apparmor, &controllers);
+}
+
+fn harden_with(spec: &mut Spec, apparmor: bool, v1_controllers: &[String]) {
+    if let Some(process) = spec.process_mut() {
+        if process.capabilities().is_none() {
+            process.set_capabilities(Some(capability_sets(&Capabilities::new())));
+        }
+        if process.no_new_privileges() == Some(false) {
+            process.set_no_new_privileges(None);
+        }
+        if !apparmor {
+            process.set_apparmor_profile(None);
+        }
+    }
+    let cgroup_readonly = spec.mounts().iter().flatten().any(|mount| {
+        mount.typ().as_deref() == Some("cgroup")
+            && mount.options().iter().flatten().any(|option| option == "ro")
+            && mount.destination() == Path::new("/sys/fs/cgroup")
+    });
+    let Some(linux) = spec.linux_mut() else { return };
+    linux.set_seccomp(None);
+    if let Some(word) = linux.rootfs_propagation().as_deref().and_then(|word| word.strip_prefix('r')) {
+        let word = word.to_owned();
+        linux.set_rootfs_propagation(Some(word));
+    }
+    if let Some(namespaces) = linux.namespaces() {
+        let kept = namespaces.iter().filter(|n| n.typ() != LinuxNamespaceType::Time).cloned().collect();
+        linux.set_namespaces(Some(kept));
+    }
+    if cgroup_readonly && !v1_controllers.is_empty() {
+        let mut paths = linux.readonly_paths().clone().unwrap_or_default();
+        paths.extend(v1_controllers.iter().filter(|p| !linux.readonly_paths().iter().flatten().any(|q| q == *p)).cloned());
+        linux.set_readonly_paths(Some(paths));
+    }
+}
+
+/// Where this machine mounts each v1 hierarchy, as the container will see it.
+fn v1_mount_points() -> Vec<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut found: Vec<String> = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let (_, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
+            (kind.starts_with("cgroup") && target.starts_with("/sys/fs/cgroup/")).then(|| target.to_owned())
+        })
+        .collect();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::spec::default_spec;
+
+    #[test]
+    fn every_trap_is_defused() {
+        let mut spec = default_spec(Setup::Hybrid);
+        {
+            let process = spec.process_mut().as_mut().unwrap();
+            process.set_capabilities(None).set_no_new_privileges(Some(false));
+            process.set_apparmor_profile(Some("docker-default".into()));
+        }
+        spec.linux_mut().as_mut().unwrap().set_rootfs_propagation(Some("rshared".into()));
+        harden_with(&mut spec, false, &["/sys/fs/cgroup/pids".into()]);
+        let process = spec.process().as_ref().unwrap();
+        let caps = process.capabilities().as_ref().unwrap();
+        assert!(caps.effective().as_ref().unwrap().is_empty() && caps.bounding().as_ref().unwrap().is_empty());
+        assert_eq!(process.no_new_privileges(), None);
+        assert_eq!(process.apparmor_profile(), &None);
+        let linux = spec.linux().as_ref().unwrap();
+        assert_eq!(linux.rootfs_propagation().as_deref(), Some("shared"));
+        assert!(linux.readonly_paths().as_ref().unwrap().contains(&"/sys/fs/cgroup/pids".to_owned()));
+    }
+
+    #[test]
+    fn what_is_right_stays() {
+        let mut spec = default_spec(Setup::Unified);
+        spec.process_mut().as_mut().unwrap().set_no_new_privileges(Some(true));
+        let before = spec.clone();
+        harden_with(&mut spec, true, &[]);
+        assert_eq!(spec, before);
+    }
+}
