@@ -1,0 +1,216 @@
+//! Pintle beside Docker's own engine, in one run, printed as ratios: `cargo bench -p pintle`.
+//!
+//! Every measurement alternates between the two engines, so that whatever else the machine does falls on both.
+//! Nothing here asserts a time: numbers are for reading, `tests/` is for passing.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement that cannot go on should stop")]
+
+#[path = "../tests/stories/harness.rs"]
+#[expect(dead_code, reason = "the stories use more of it")]
+mod harness;
+#[path = "../tests/stories/package.rs"]
+#[expect(dead_code, reason = "the stories use more of it")]
+mod package;
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use harness::{Client, Engine, Kind, eventually, processes_naming};
+use serde_json::{Value, json};
+
+const PLUGINS: usize = 20;
+const CONTAINERS: usize = 200;
+const VOLUMES: usize = 100;
+
+fn median(mut samples: Vec<Duration>) -> Duration {
+    samples.sort();
+    samples[samples.len() / 2]
+}
+
+/// One printed row: what, ours, theirs, the ratio and where it should go.
+fn row(what: &str, ours: f64, theirs: f64, unit: &str, budget: f64) {
+    let ratio = ours / theirs;
+    let verdict = if ratio <= budget { "within" } else { "above" };
+    println!("{what:<58} {ours:>10.2} {theirs:>10.2} {unit:<4} ratio {ratio:>6.3}  budget {budget:<5} {verdict}");
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn call(engine: &Engine, method: &str, path: &str, body: Option<Value>) -> Value {
+    let (status, reply) = engine.http(method, path, body.as_ref());
+    assert!(status < 300, "{:?} {method} {path}: {status} {reply}", engine.kind);
+    reply
+}
+
+fn volume_cycle(engine: &Engine, round: usize) -> Duration {
+    let start = Instant::now();
+    call(engine, "POST", "/volumes/create", Some(json!({"Name": format!("b{round}"), "Driver": "dirs"})));
+    call(engine, "GET", &format!("/volumes/b{round}"), None);
+    call(engine, "DELETE", &format!("/volumes/b{round}"), None);
+    start.elapsed()
+}
+
+fn create(engine: &Engine, name: &str, command: &[&str]) {
+    let body = json!({"Image": "alpine", "Cmd": command, "HostConfig": {"NetworkMode": "none"}});
+    call(engine, "POST", &format!("/containers/create?name={name}"), Some(body));
+}
+
+fn run_true(engine: &Engine, name: &str) -> Duration {
+    let start = Instant::now();
+    create(engine, name, &["true"]);
+    call(engine, "POST", &format!("/containers/{name}/start"), None);
+    call(engine, "POST", &format!("/containers/{name}/wait"), None);
+    let took = start.elapsed();
+    call(engine, "DELETE", &format!("/containers/{name}"), None);
+    took
+}
+
+fn eighty(engine: &Engine) -> Duration {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for lane in 0..8 {
+            scope.spawn(move || {
+                for turn in 0..10 {
+                    run_true(engine, &format!("e{lane}-{turn}"));
+                }
+            });
+        }
+    });
+    start.elapsed()
+}
+
+/// Proportional memory of a process, in KiB.
+fn pss(pid: u32) -> u64 {
+    fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// All that the engine itself is made of: for dockerd its containerd too, never shims.
+fn engine_memory(engine: &Engine) -> f64 {
+    let mut total = pss(engine.pid());
+    for (pid, line) in processes_naming(&engine.dir) {
+        if pid != engine.pid() && line.contains("containerd --config") {
+            total += pss(pid);
+        }
+    }
+    total as f64 / 1024.0
+}
+
+fn shims(engine: &Engine) -> (usize, u64) {
+    let found: Vec<u32> = processes_naming(&engine.dir)
+        .into_iter()
+        .filter(|(pid, line)| *pid != engine.pid() && line.contains("shim"))
+        .map(|(pid, _)| pid)
+        .collect();
+    (found.len(), found.iter().map(|pid| pss(*pid)).sum())
+}
+
+fn per_container(engine: &Engine) -> f64 {
+    let before = shims(engine);
+    for number in 0..8 {
+        create(engine, &format!("m{number}"), &["sleep", "1000"]);
+        call(engine, "POST", &format!("/containers/m{number}/start"), None);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let after = shims(engine);
+    for number in 0..8 {
+        call(engine, "DELETE", &format!("/containers/m{number}?force=1"), None);
+    }
+    (after.1 - before.1) as f64 / 1024.0 / (after.0 - before.0).max(1) as f64
+}
+
+/// Boot with what an operator has: to the first answer, and to every plugin answering for its volumes.
+fn boot(engine: &mut Engine) -> (Duration, Duration, Duration) {
+    let start = Instant::now();
+    engine.stop();
+    let stop = start.elapsed();
+    let start = Instant::now();
+    engine.spawn(&[]);
+    eventually("the first answer", Duration::from_secs(120), || matches!(engine.try_http("GET", "/_ping", None), Ok((200, _))));
+    let first = start.elapsed();
+    eventually("all ready", Duration::from_secs(120), || {
+        (0..PLUGINS).all(|number| engine.http("GET", &format!("/volumes/p{number}-0"), None).0 == 200)
+    });
+    (first, start.elapsed(), stop)
+}
+
+fn main() {
+    let mut ours = Engine::start(Kind::Pintle, Client::Docker, &[]);
+    let mut theirs = Engine::start(Kind::Dockerd, Client::Docker, &[]);
+    println!("{:<58} {:>10} {:>10}", "", "pintle", "dockerd");
+
+    std::thread::sleep(Duration::from_secs(2));
+    row("engine memory at rest", engine_memory(&ours), engine_memory(&theirs), "MiB", 0.15);
+
+    for engine in [&ours, &theirs] {
+        engine.busybox("alpine");
+        package::install(engine, "dirs");
+        run_true(engine, "warm");
+        volume_cycle(engine, 0);
+    }
+    let mut samples = (Vec::new(), Vec::new());
+    for round in 0..100 {
+        samples.0.push(volume_cycle(&ours, round));
+        samples.1.push(volume_cycle(&theirs, round));
+    }
+    row("volume create+inspect+remove through a plugin", millis(median(samples.0)), millis(median(samples.1)), "ms", 0.4);
+
+    let mut samples = (Vec::new(), Vec::new());
+    for round in 0..20 {
+        samples.0.push(run_true(&ours, &format!("t{round}")));
+        samples.1.push(run_true(&theirs, &format!("t{round}")));
+    }
+    row("create+start+wait of true, no network", millis(median(samples.0)), millis(median(samples.1)), "ms", 0.3);
+
+    let samples = (eighty(&ours), eighty(&theirs));
+    row("80 containers, 8 at a time (with removal)", millis(samples.0), millis(samples.1), "ms", 0.3);
+    row("memory for each running container", per_container(&ours), per_container(&theirs), "MiB", 0.5);
+
+    for engine in [&ours, &theirs] {
+        for number in 0..PLUGINS {
+            package::install(engine, &format!("p{number}"));
+            for volume in 0..VOLUMES / PLUGINS {
+                let body = json!({"Name": format!("p{number}-{volume}"), "Driver": format!("p{number}")});
+                call(engine, "POST", "/volumes/create", Some(body));
+            }
+        }
+        for number in 0..CONTAINERS {
+            create(engine, &format!("s{number}"), &["true"]);
+        }
+        std::thread::scope(|scope| {
+            for lane in 0..4 {
+                scope.spawn(move || {
+                    for number in (lane..CONTAINERS).step_by(4) {
+                        call(engine, "POST", &format!("/containers/s{number}/start"), None);
+                        call(engine, "POST", &format!("/containers/s{number}/wait"), None);
+                    }
+                });
+            }
+        });
+    }
+    let list = |engine: &Engine| {
+        median(
+            (0..20)
+                .map(|_| {
+                    let start = Instant::now();
+                    call(engine, "GET", "/containers/json?all=1", None);
+                    start.elapsed()
+                })
+                .collect(),
+        )
+    };
+    row("GET /containers/json?all=1, 200 stopped", millis(list(&ours)), millis(list(&theirs)), "ms", 0.05);
+    let (mine, yours) = (boot(&mut ours), boot(&mut theirs));
+    row("boot to the first answer (20 plugins, 200 stopped)", millis(mine.0), millis(yours.0), "ms", 0.05);
+    row("boot to all plugins ready", millis(mine.1), millis(yours.1), "ms", 0.05);
+    row("stop", millis(mine.2), millis(yours.2), "ms", 0.05);
+    row("engine memory with all of that", engine_memory(&ours), engine_memory(&theirs), "MiB", 0.15);
+}

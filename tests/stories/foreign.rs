@@ -1,0 +1,39 @@
+//! A plugin in another language, written with Docker's own Go helpers, runs unmodified.
+
+use std::{path::Path, process::Command};
+
+use serde_json::json;
+
+use crate::{harness::Engine, package::folder};
+
+#[test]
+fn a_plugin_in_go_runs_unmodified() {
+    let engine = Engine::pintle();
+    engine.busybox("alpine");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/go-volume");
+    let binary = engine.dir.join("govol");
+    let built = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&binary)
+        .arg(".")
+        .current_dir(source)
+        .env("CGO_ENABLED", "0")
+        .output()
+        .expect("Go is needed: apt-get install golang-go");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let config = json!({
+        "description": "a volume plugin in Go",
+        "documentation": "",
+        "entrypoint": ["/usr/bin/govol"],
+        "network": {"type": "none"},
+        "interface": {"types": ["docker.volumedriver/1.0"], "socket": "govol.sock"},
+        "propagatedMount": "/mnt/volumes"
+    });
+    let package = folder(&engine, "govol", &binary, &config);
+    engine.sh(&format!("docker plugin create govol {} && docker plugin enable govol", package.display())).ok();
+    engine.sh("docker volume create -d govol v").ok();
+    engine.sh("docker run --rm -v v:/d alpine sh -c 'echo gopher > /d/f'").ok();
+    assert_eq!(engine.sh("docker run --rm -v v:/d alpine cat /d/f").ok(), "gopher");
+    assert_eq!(engine.sh("docker volume inspect -f '{{.Status.language}}' v").ok(), "go");
+    engine.sh("docker volume rm v && docker plugin rm -f govol").ok();
+}

@@ -1,0 +1,18 @@
+//! Stories: what a user does, told with the stock `docker` CLI (and with `pintle` in its place) against a real
+//! engine on a fresh data root. They need root and the packages that `tests/run` installs.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a story that cannot go on should stop")]
+
+mod containers;
+mod faults;
+mod foreign;
+mod harness;
+mod images;
+mod interop;
+mod kill_sweep;
+mod package;
+mod plugins;
+mod quickstart;
+mod registry;
+mod seed;
+mod volumes;
