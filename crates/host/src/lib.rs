@@ -17,7 +17,9 @@ mod config;
 mod error;
 mod host;
 mod lease;
+mod legacy;
 mod plugin;
+pub mod remote;
 
 pub use config::HostConfig;
 pub use error::{ErrorKind, HostError};

@@ -50,7 +50,7 @@ impl Plugin {
 }
 
 pub(crate) fn offers(config: &PluginConfig, capability: &str) -> bool {
-    config.types().iter().any(|kind| kind.is_docker(capability))
+    config.has_capability(capability)
 }
 
 /// How one method of a plugin has been doing.

@@ -1,0 +1,7 @@
+//! Plugins that somebody else started: found by their sockets and spec files, activated once, shared by all.
+
+mod activate;
+mod discovery;
+mod trust;
+
+pub(crate) use activate::{Legacy, LegacyPlugin};

@@ -1,0 +1,404 @@
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    body::{Body, Incoming},
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use pintle_contract::{DriverError, ErrorKind};
+use pintle_wire::{CONTENT_TYPE, spec::Address};
+use tokio::time::{Instant as Deadline, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    BreakerState,
+    breaker::Breaker,
+    connect::{connect, is_absent},
+};
+use crate::plugin::CallStats;
+
+/// The most that an answer may weigh. The longest honest one is a list of some ten thousand volumes.
+const LARGEST_ANSWER: usize = 16 << 20;
+/// Connections kept open while nobody calls.
+const IDLE_CONNECTIONS: usize = 4;
+/// A connection idle for longer may be closed by the plugin at the very moment of the next request, which
+/// could then not be told from one that was lost half way.
+const IDLE_AT_MOST: Duration = Duration::from_secs(3);
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// From the first attempt to connect to the last byte of the answer.
+    pub total: Duration,
+    /// How much of it may go on waiting for somebody to listen; zero tries once.
+    pub connect: Duration,
+}
+
+impl Budget {
+    /// A budget that tries to connect once.
+    pub const fn once(total: Duration) -> Self {
+        Self { total, connect: Duration::ZERO }
+    }
+}
+
+/// A call that got no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The breaker is open.
+    #[error("plugin \"{plugin}\" did not answer {failures} calls in a row and is not asked for another {wait:.1?}")]
+    Open {
+        /// The plugin.
+        plugin: String,
+        /// How many calls it left unanswered.
+        failures: u32,
+        /// For how long it is left alone.
+        wait: Duration,
+    },
+    /// Nobody listens.
+    #[error("plugin \"{plugin}\" cannot be reached at {address}: {reason}")]
+    Connect {
+        /// The plugin.
+        plugin: String,
+        /// Where it should listen.
+        address: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The budget is spent.
+    #[error("{method}: plugin \"{plugin}\" did not answer within {budget:?}")]
+    Timeout {
+        /// The plugin.
+        plugin: String,
+        /// The call.
+        method: String,
+        /// Its budget.
+        budget: Duration,
+    },
+    /// The connection broke while the answer was awaited: the call may or may not have been carried out.
+    #[error("{method}: the connection to plugin \"{plugin}\" was lost before it answered: {reason}")]
+    Lost {
+        /// The plugin.
+        plugin: String,
+        /// The call.
+        method: String,
+        /// What broke.
+        reason: String,
+    },
+    /// The answer is too large to be one.
+    #[error("{method}: the answer of plugin \"{plugin}\" is longer than {LARGEST_ANSWER} bytes")]
+    TooLarge {
+        /// The plugin.
+        plugin: String,
+        /// The call.
+        method: String,
+    },
+}
+
+impl From<CallError> for DriverError {
+    fn from(error: CallError) -> Self {
+        let kind = match &error {
+            CallError::Open { .. } | CallError::Connect { .. } | CallError::Lost { .. } => ErrorKind::Unavailable,
+            CallError::Timeout { .. } => ErrorKind::Timeout,
+            CallError::TooLarge { .. } => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// One plugin's address, with its connections, breaker and counters. Calls run in parallel.
+pub struct Client {
+    plugin: String,
+    address: Address,
+    idle: Mutex<Vec<Idle>>,
+    breaker: Mutex<Breaker>,
+    failures: Mutex<u32>,
+    stats: Mutex<BTreeMap<String, CallStats>>,
+}
+
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("plugin", &self.plugin)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Client {
+    /// A client that has not connected yet. `plugin` is the name that errors carry.
+    pub fn new(plugin: impl Into<String>, address: Address) -> Self {
+        Self {
+            plugin: plugin.into(),
+            address,
+            idle: Mutex::default(),
+            breaker: Mutex::default(),
+            failures: Mutex::default(),
+            stats: Mutex::default(),
+        }
+    }
+
+    /// Where the plugin listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What the breaker lets through now.
+    pub fn breaker(&self) -> BreakerState {
+        lock(&self.breaker).state()
+    }
+
+    /// How the calls went so far, by method.
+    pub fn stats(&self) -> BTreeMap<String, CallStats> {
+        lock(&self.stats).clone()
+    }
+
+    /// Whether somebody listens: connects and hangs up.
+    pub async fn probe(&self, limit: Duration) -> Result<(), CallError> {
+        match tokio::time::timeout(limit, connect(&self.address)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_) => Err(self.unreachable(&io::Error::from(io::ErrorKind::TimedOut))),
+        }
+    }
+
+    /// Posts `body` to `path` and answers the status and the body, whatever they are. Without a body the
+    /// request says `Content-Length: 0`.
+    pub async fn call(
+        &self,
+        path: &str,
+        body: Option<Vec<u8>>,
+        budget: Budget,
+    ) -> Result<(u16, Bytes), CallError> {
+        let started = Instant::now();
+        let method = path.trim_start_matches('/');
+        let outcome = self.guarded(path, method, body, budget).await;
+        let mut stats = lock(&self.stats);
+        let entry = stats.entry(method.to_owned()).or_default();
+        entry.calls += 1;
+        entry.last_duration = started.elapsed();
+        if let Err(error) = &outcome {
+            entry.failures += 1;
+            entry.last_error = Some(error.to_string());
+        }
+        outcome
+    }
+
+    /// Notes that a call was answered with an error, so that it shows among the counters.
+    pub fn note_failure(&self, method: &str, error: &str) {
+        let mut stats = lock(&self.stats);
+        let entry = stats.entry(method.to_owned()).or_default();
+        entry.failures += 1;
+        entry.last_error = Some(error.to_owned());
+    }
+
+    async fn guarded(
+        &self,
+        path: &str,
+        method: &str,
+        body: Option<Vec<u8>>,
+        budget: Budget,
+    ) -> Result<(u16, Bytes), CallError> {
+        if let Err(wait) = lock(&self.breaker).admit(Instant::now()) {
+            let failures = *lock(&self.failures);
+            return Err(CallError::Open { plugin: self.plugin.clone(), failures, wait });
+        }
+        // A caller that stops waiting must not leave the breaker waiting for a verdict.
+        let mut verdict = Verdict { client: self, given: false };
+        let outcome = self.exchange(path, method, body, budget).await;
+        verdict.give(&outcome);
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        path: &str,
+        method: &str,
+        body: Option<Vec<u8>>,
+        budget: Budget,
+    ) -> Result<(u16, Bytes), CallError> {
+        let deadline = Deadline::now() + budget.total;
+        let timeout = || CallError::Timeout {
+            plugin: self.plugin.clone(),
+            method: method.to_owned(),
+            budget: budget.total,
+        };
+        let mut request = self.request(path, body);
+        loop {
+            let (mut connection, fresh) = match self.reuse() {
+                Some(connection) => (connection, false),
+                None => (self.connect(budget, deadline).await?, true),
+            };
+            let sent = timeout_at(deadline, connection.sender.try_send_request(request));
+            let response = match sent.await.map_err(|_| timeout())? {
+                Ok(response) => response,
+                Err(mut error) => match error.take_message() {
+                    // Not a byte of it went out, so this is still the first time that it is sent.
+                    Some(unsent) if !fresh => {
+                        request = unsent;
+                        continue;
+                    }
+                    _ => return Err(self.lost(method, &error.into_error())),
+                },
+            };
+            let status = response.status().as_u16();
+            let body = timeout_at(deadline, self.read(method, response.into_body()));
+            let body = body.await.map_err(|_| timeout())??;
+            self.keep(connection);
+            return Ok((status, body));
+        }
+    }
+
+    fn request(&self, path: &str, body: Option<Vec<u8>>) -> Request<Full<Bytes>> {
+        let body = Bytes::from(body.unwrap_or_default());
+        let host = match &self.address {
+            Address::Unix(_) => HeaderValue::from_static("plugin.moby.localhost"),
+            Address::Tcp(host) | Address::Tls(host, _) => HeaderValue::from_str(host)
+                .unwrap_or_else(|_| HeaderValue::from_static("plugin.moby.localhost")),
+        };
+        let mut request = Request::new(Full::new(body.clone()));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = path.parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, host);
+        headers.insert(header::ACCEPT, HeaderValue::from_static(CONTENT_TYPE));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        request
+    }
+
+    fn reuse(&self) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
+        idle.retain(|idle| idle.since.elapsed() < IDLE_AT_MOST && idle.connection.sender.is_ready());
+        idle.pop().map(|idle| idle.connection)
+    }
+
+    fn keep(&self, connection: Connection) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE_CONNECTIONS && !connection.sender.is_closed() {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    async fn connect(&self, budget: Budget, deadline: Deadline) -> Result<Connection, CallError> {
+        let give_up = deadline.min(Deadline::now() + budget.connect);
+        let mut pause = Duration::from_millis(10);
+        let stream = loop {
+            match timeout_at(deadline, connect(&self.address)).await {
+                Ok(Ok(stream)) => break stream,
+                Ok(Err(error)) if is_absent(&error) && Deadline::now() + pause < give_up => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(500));
+                }
+                Ok(Err(error)) => return Err(self.unreachable(&error)),
+                Err(_) => return Err(self.unreachable(&io::Error::from(io::ErrorKind::TimedOut))),
+            }
+        };
+        let handshake = http1::Builder::new()
+            .title_case_headers(true)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unreachable(&io::Error::other(error)))?;
+        let (sender, driver) = handshake;
+        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+            // Its failure reaches the caller through the request.
+            drop(driver.await);
+        }));
+        Ok(Connection { sender, _driver: driver })
+    }
+
+    async fn read(&self, method: &str, mut body: Incoming) -> Result<Bytes, CallError> {
+        let too_large =
+            || CallError::TooLarge { plugin: self.plugin.clone(), method: method.to_owned() };
+        if body.size_hint().lower() > LARGEST_ANSWER as u64 {
+            return Err(too_large());
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.lost(method, &error))?;
+            if let Ok(data) = frame.into_data() {
+                if bytes.len() + data.len() > LARGEST_ANSWER {
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    fn unreachable(&self, error: &io::Error) -> CallError {
+        let address = match &self.address {
+            Address::Unix(path) => path.display().to_string(),
+            other => other.to_string(),
+        };
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound => "no such socket".to_owned(),
+            io::ErrorKind::ConnectionRefused => "nobody listens".to_owned(),
+            io::ErrorKind::TimedOut => "timed out".to_owned(),
+            _ => error.to_string(),
+        };
+        CallError::Connect { plugin: self.plugin.clone(), address, reason }
+    }
+
+    fn lost(&self, method: &str, error: &hyper::Error) -> CallError {
+        let reason = match std::error::Error::source(error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        CallError::Lost { plugin: self.plugin.clone(), method: method.to_owned(), reason }
+    }
+}
+
+/// Tells the breaker how an admitted call ended, also when the caller went away.
+struct Verdict<'a> {
+    client: &'a Client,
+    given: bool,
+}
+
+impl Verdict<'_> {
+    fn give<T>(&mut self, outcome: &Result<T, CallError>) {
+        self.given = true;
+        let now = Instant::now();
+        let mut breaker = lock(&self.client.breaker);
+        match outcome {
+            Ok(_) | Err(CallError::TooLarge { .. }) => {
+                breaker.answered();
+                *lock(&self.client.failures) = 0;
+            }
+            Err(CallError::Timeout { .. } | CallError::Lost { .. }) => {
+                breaker.failed(now);
+                *lock(&self.client.failures) += 1;
+            }
+            Err(CallError::Connect { .. } | CallError::Open { .. }) => breaker.abandoned(now),
+        }
+    }
+}
+
+impl Drop for Verdict<'_> {
+    fn drop(&mut self) {
+        if !self.given {
+            lock(&self.client.breaker).abandoned(Instant::now());
+        }
+    }
+}

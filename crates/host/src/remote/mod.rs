@@ -1,0 +1,15 @@
+//! The plugin protocol's client: the remote form of every contract.
+//!
+//! A [`Client`] is one plugin's address with its pooled connections, its [`Breaker`] and its counters. A call
+//! has one budget that covers everything: waiting for a connection, sending, and reading the bounded answer.
+//! Only connecting is retried; a request whose bytes may have reached the plugin is never sent again.
+
+mod breaker;
+mod client;
+mod connect;
+mod tls;
+mod volume;
+
+pub use breaker::BreakerState;
+pub use client::{Budget, CallError, Client};
+pub use volume::{PathMap, Volume};
