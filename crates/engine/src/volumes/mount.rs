@@ -1,0 +1,233 @@
+//! Mounting and unmounting, such that a driver's count of mounts balances whatever happens to the caller.
+//!
+//! The driver call runs in a task of its own which has the volume's turn until the call's outcome is settled.
+//! A caller that stops waiting, by its budget or because its client hung up, does not take the mount: then
+//! the task undoes it. A mount that the driver refused is not followed by an unmount; one that it never
+//! answered is, since it may be done.
+
+use std::{path::PathBuf, sync::Arc};
+
+use pintle_contract::{DriverError, ErrorKind as DriverKind, MountId};
+use tokio::sync::oneshot;
+
+use super::{
+    Driver, Inner, Use, Volumes,
+    create::no_such_volume,
+    ledger::Turn,
+    record::{Record, State},
+    within,
+};
+use crate::{EngineError, ErrorKind};
+
+/// A mounted volume on its way to the caller, who says that it took it.
+type Delivery = Result<(PathBuf, oneshot::Sender<()>), EngineError>;
+
+impl Volumes {
+    /// Mounts a volume for container `holder` and says where it is on this host. The same `id` may mount
+    /// several times and must unmount as often.
+    pub async fn mount(&self, name: &str, holder: &str, id: &MountId) -> Result<PathBuf, EngineError> {
+        self.mount_for(name, holder, id, None).await
+    }
+
+    /// The same, and the `mount` event tells how the container sees it.
+    pub async fn mount_as(&self, name: &str, holder: &str, id: &MountId, seen: &Use) -> Result<PathBuf, EngineError> {
+        self.mount_for(name, holder, id, Some(seen.clone())).await
+    }
+
+    async fn mount_for(
+        &self,
+        name: &str,
+        holder: &str,
+        id: &MountId,
+        seen: Option<Use>,
+    ) -> Result<PathBuf, EngineError> {
+        let (deliver, delivered) = oneshot::channel();
+        let job = Mounting { name: name.to_owned(), holder: holder.to_owned(), id: id.clone(), seen };
+        self.inner.tasks.spawn(Arc::clone(&self.inner).mount(job, deliver));
+        match tokio::time::timeout(self.inner.budgets.mount, delivered).await {
+            Ok(Ok(Ok((path, took)))) => {
+                let _ = took.send(());
+                Ok(path)
+            }
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(_gone)) => Err(EngineError::internal(format!("mounting volume {name} was abandoned"))),
+            Err(_elapsed) => Err(EngineError::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "error while mounting volume '{name}': VolumeDriver.Mount: no answer within {} s",
+                    self.inner.budgets.mount.as_secs_f32()
+                ),
+            )),
+        }
+    }
+
+    /// Ends one mount. The use is over even if this fails: an unmount that did not reach the driver is sent
+    /// again when the driver is back, and one that it refused is its own affair.
+    pub async fn unmount(&self, name: &str, id: &MountId) -> Result<(), EngineError> {
+        let (deliver, delivered) = oneshot::channel();
+        self.inner.tasks.spawn(Arc::clone(&self.inner).unmount(name.to_owned(), id.clone(), deliver));
+        match tokio::time::timeout(self.inner.budgets.unmount, delivered).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_gone)) => Err(EngineError::internal(format!("unmounting volume {name} was abandoned"))),
+            Err(_elapsed) => Err(EngineError::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "error while unmounting volume '{name}': VolumeDriver.Unmount: no answer within {} s",
+                    self.inner.budgets.unmount.as_secs_f32()
+                ),
+            )),
+        }
+    }
+}
+
+struct Mounting {
+    name: String,
+    holder: String,
+    id: MountId,
+    seen: Option<Use>,
+}
+
+impl Inner {
+    async fn mount(self: Arc<Self>, job: Mounting, deliver: oneshot::Sender<Delivery>) {
+        let name = job.name.as_str();
+        let prepared = async {
+            let turn = self.ledger.turn(name, self.budgets.mount).await?;
+            let (record, driver) = self.mountable(&turn, name).await?;
+            Ok((turn, record, driver))
+        };
+        let (turn, record, driver) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let _ = deliver.send(Err(error));
+                return;
+            }
+        };
+        if deliver.is_closed() {
+            return;
+        }
+        let mounted = within(self.budgets.late, "Mount", driver.driver.mount(name, &job.id)).await;
+        let path = match mounted {
+            Ok(path) if path.is_absolute() => path,
+            Ok(path) => {
+                let message = format!("VolumeDriver.Mount: \"{}\" is not an absolute path", path.display());
+                let _ = deliver.send(Err(mounting(name, DriverError::internal(message))));
+                self.undo(&turn, name, &driver, &job.id).await;
+                return;
+            }
+            Err(error) => {
+                let unanswered = error.kind == DriverKind::Timeout;
+                let _ = deliver.send(Err(mounting(name, error)));
+                if unanswered {
+                    self.undo(&turn, name, &driver, &job.id).await;
+                }
+                return;
+            }
+        };
+        self.ledger.mounted(name, &job.id, &job.holder, path.clone());
+        let (took, taken) = oneshot::channel();
+        if deliver.send(Ok((path, took))).is_ok() && taken.await.is_ok() {
+            let mut attributes = vec![("driver", record.driver.as_str()), ("container", job.holder.as_str())];
+            let read_write = job.seen.as_ref().is_some_and(|seen| seen.read_write).to_string();
+            if let Some(seen) = &job.seen {
+                attributes.push(("destination", &seen.destination));
+                attributes.push(("read/write", &read_write));
+                attributes.push(("propagation", &seen.propagation));
+            }
+            self.publish("mount", name, &attributes);
+            return;
+        }
+        tracing::warn!(volume = name, id = %job.id, "a mount succeeded after its caller gave up; undoing it");
+        self.ledger.unmounted(name, &job.id);
+        self.undo(&turn, name, &driver, &job.id).await;
+    }
+
+    /// The record and driver of a volume that can be mounted, which may be one that only its driver knows yet.
+    async fn mountable(self: &Arc<Self>, turn: &Turn, name: &str) -> Result<(Record, Driver), EngineError> {
+        let record = match self.ledger.record(name) {
+            Some(record) if record.state == State::Ready => record,
+            Some(_) => return Err(no_such_volume(name)),
+            None => {
+                let (driver, said) = self.probe(name).await.ok_or_else(|| no_such_volume(name))?;
+                self.adopt(turn, name, &driver, said, Default::default(), Default::default()).await?;
+                self.ledger.record(name).ok_or_else(|| no_such_volume(name))?
+            }
+        };
+        let driver = self.driver(&record.driver).await;
+        let driver = driver.map_err(|error| error.context(format!("error while mounting volume '{name}'")))?;
+        Ok((record, driver))
+    }
+
+    /// Sends the unmount for a mount that nobody wants. The caller has the turn.
+    async fn undo(self: &Arc<Self>, _turn: &Turn, name: &str, driver: &Driver, id: &MountId) {
+        let undone = within(self.budgets.unmount, "Unmount", driver.driver.unmount(name, id)).await;
+        match undone {
+            Ok(()) => {}
+            Err(error) if error.kind == DriverKind::Unavailable => {
+                self.unmount_later(name.to_owned(), driver.name.clone(), id.clone());
+            }
+            Err(error) => tracing::warn!(volume = name, %id, %error, "could not undo a mount"),
+        }
+    }
+
+    async fn unmount(self: Arc<Self>, name: String, id: MountId, deliver: oneshot::Sender<Result<(), EngineError>>) {
+        let done = self.unmount_now(&name, &id).await;
+        if let Err(error) = &done {
+            tracing::warn!(volume = name, %id, %error, "could not unmount a volume");
+        }
+        // Nobody listening: the log has it.
+        let _ = deliver.send(done);
+    }
+
+    async fn unmount_now(self: &Arc<Self>, name: &str, id: &MountId) -> Result<(), EngineError> {
+        // However long the mount before it takes, this comes after it.
+        let _turn = self.ledger.turn(name, self.budgets.late).await?;
+        let container = self.ledger.unmounted(name, id).unwrap_or_default();
+        let record = self.ledger.record(name).ok_or_else(|| no_such_volume(name))?;
+        let failed = |error: EngineError| error.context(format!("error while unmounting volume '{name}'"));
+        let driver = match self.driver(&record.driver).await {
+            Ok(driver) => driver,
+            Err(error) => {
+                self.unmount_later(name.to_owned(), record.driver, id.clone());
+                return Err(failed(error));
+            }
+        };
+        match within(self.budgets.late, "Unmount", driver.driver.unmount(name, id)).await {
+            Ok(()) => {}
+            Err(error) if error.kind == DriverKind::NotFound => {}
+            Err(error) => {
+                if error.kind == DriverKind::Unavailable {
+                    self.unmount_later(name.to_owned(), record.driver, id.clone());
+                }
+                return Err(failed(error.into()));
+            }
+        }
+        self.publish("unmount", name, &[("driver", &record.driver), ("container", &container)]);
+        Ok(())
+    }
+
+    /// Sends an unmount again until it reaches the driver.
+    fn unmount_later(self: &Arc<Self>, name: String, driver: String, id: MountId) {
+        let inner = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let mut attempt = 0;
+            while inner.pause(attempt).await {
+                attempt += 1;
+                let Ok(_turn) = inner.ledger.turn(&name, inner.budgets.get).await else { continue };
+                let facts = inner.ledger.get(&name);
+                // Forgotten, or mounted again by the same holder: a plugin that died has forgotten the old mount.
+                if facts.record.is_none() || facts.holds.contains_key(&id) {
+                    return;
+                }
+                let Ok(found) = inner.driver(&driver).await else { continue };
+                match within(inner.budgets.unmount, "Unmount", found.driver.unmount(&name, &id)).await {
+                    Err(error) if error.kind == DriverKind::Unavailable => {}
+                    _ => return,
+                }
+            }
+        });
+    }
+}
+
+fn mounting(name: &str, error: DriverError) -> EngineError {
+    EngineError::from(error).context(format!("error while mounting volume '{name}'"))
+}
