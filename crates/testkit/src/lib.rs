@@ -1,1 +1,9 @@
-//! One conformance suite per contract, faulty plugins, and the means for end-to-end stories.
+//! One conformance suite per contract, and plugins that misbehave on purpose.
+//!
+//! [`volume::conformance`] proves any [`VolumeDriver`](pintle_contract::VolumeDriver): in process, behind a
+//! socket through [`client::VolumeClient`], or anybody's plugin through `pintle plugin test`. [`faulty`] is
+//! the other side: a plugin that hangs, lies, or dies where it is told to, to prove engines with.
+
+pub mod client;
+pub mod faulty;
+pub mod volume;

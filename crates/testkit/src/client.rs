@@ -1,0 +1,175 @@
+//! A plain plugin client: one connection for each call, nothing clever. It checks servers independently of the
+//! engine's own client, and it is what `pintle plugin test SOCKET` speaks with.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use pintle_contract::{
+    CreateVolume, DriverError, ErrorKind, MountId, Volume, VolumeCapabilities, VolumeDriver,
+};
+use pintle_wire::{
+    Activation, CONTENT_TYPE,
+    activation::ACTIVATE_PATH,
+    spec::Address,
+    volume::{Reply, Request as Call},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+/// The largest answer that is read.
+const MAX_BODY: usize = 16 << 20;
+
+/// A volume driver behind a socket.
+#[derive(Debug, Clone)]
+pub struct VolumeClient {
+    address: Address,
+    budget: Duration,
+}
+
+impl VolumeClient {
+    /// The plugin at `address`. Nothing is connected yet; each call may take 30 seconds.
+    pub fn new(address: Address) -> Self {
+        Self { address, budget: Duration::from_secs(30) }
+    }
+
+    /// The plugin behind a unix socket.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self::new(Address::Unix(path.into()))
+    }
+
+    /// How long each call may take.
+    #[must_use]
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Asks a legacy plugin what it implements. A managed plugin need not answer this.
+    pub async fn activate(&self) -> Result<Activation, DriverError> {
+        let (status, body) = self.post(ACTIVATE_PATH, Vec::new()).await?;
+        if status != 200 {
+            let text = String::from_utf8_lossy(&body).into_owned();
+            return Err(DriverError::internal(format!("Plugin.Activate: {text}")));
+        }
+        Activation::decode(&body).map_err(|error| DriverError::internal(format!("Plugin.Activate: {error}")))
+    }
+
+    /// Posts to a path and returns status and body, within the budget.
+    pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<(u16, Bytes), DriverError> {
+        let call = async {
+            match &self.address {
+                Address::Unix(socket) => exchange(UnixStream::connect(socket).await, path, body).await,
+                Address::Tcp(host) => exchange(TcpStream::connect(host).await, path, body).await,
+                Address::Tls(..) => {
+                    Err(DriverError::new(ErrorKind::Unsupported, "this client does not speak TLS"))
+                }
+            }
+        };
+        timeout(self.budget, call).await.unwrap_or_else(|_| {
+            let text = format!("{}: no answer within {:?}", path.trim_start_matches('/'), self.budget);
+            Err(DriverError::new(ErrorKind::Timeout, text))
+        })
+    }
+
+    async fn call(&self, call: Call) -> Result<Reply, DriverError> {
+        let method = call.method();
+        let (status, body) = self.post(method.path(), call.encode()).await?;
+        Reply::decode(method, status, &body)
+    }
+}
+
+async fn exchange<S>(
+    stream: std::io::Result<S>,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<(u16, Bytes), DriverError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let lost = |error: &dyn std::fmt::Display| DriverError::new(ErrorKind::Unavailable, error.to_string());
+    let stream = stream.map_err(|error| lost(&error))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| lost(&error))?;
+    let request = Request::post(path)
+        .header(header::HOST, "plugin.moby.localhost")
+        .header(header::ACCEPT, CONTENT_TYPE)
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| DriverError::invalid(error.to_string()))?;
+    let answer = async {
+        let response: Response<_> = sender.send_request(request).await.map_err(|error| lost(&error))?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        let body =
+            body.map_err(|error| DriverError::internal(format!("the answer cannot be read: {error}")))?;
+        Ok((status, body.to_bytes()))
+    };
+    // The connection makes progress only while it is polled, and it ends with this call.
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        answer = answer.as_mut() => answer,
+        _ = connection => answer.await,
+    }
+}
+
+#[async_trait]
+impl VolumeDriver for VolumeClient {
+    async fn capabilities(&self) -> Result<VolumeCapabilities, DriverError> {
+        match self.call(Call::Capabilities).await? {
+            Reply::Capabilities(capabilities) => Ok(capabilities),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn create(&self, request: CreateVolume) -> Result<(), DriverError> {
+        self.call(Call::Create(request)).await.map(drop)
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), DriverError> {
+        self.call(Call::Remove { name: name.to_owned() }).await.map(drop)
+    }
+
+    async fn mount(&self, name: &str, id: &MountId) -> Result<PathBuf, DriverError> {
+        match self.call(Call::Mount { name: name.to_owned(), id: id.clone() }).await? {
+            Reply::Mountpoint(Some(path)) => Ok(path),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn unmount(&self, name: &str, id: &MountId) -> Result<(), DriverError> {
+        self.call(Call::Unmount { name: name.to_owned(), id: id.clone() }).await.map(drop)
+    }
+
+    async fn path(&self, name: &str) -> Result<Option<PathBuf>, DriverError> {
+        match self.call(Call::Path { name: name.to_owned() }).await? {
+            Reply::Mountpoint(path) => Ok(path),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<Volume, DriverError> {
+        match self.call(Call::Get { name: name.to_owned() }).await? {
+            Reply::Volume(volume) => Ok(volume),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        match self.call(Call::List).await? {
+            Reply::Volumes(volumes) => Ok(volumes),
+            other => Err(mismatch(&other)),
+        }
+    }
+}
+
+/// `Reply::decode` answers each method with its own kind of reply; this is for the compiler.
+fn mismatch(reply: &Reply) -> DriverError {
+    DriverError::internal(format!("the answer is of another kind: {reply:?}"))
+}

@@ -1,0 +1,178 @@
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+
+use pintle_wire::volume::Method;
+
+/// Something that a plugin is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    /// `/Plugin.Activate`
+    Activate,
+    /// A method of the volume interface.
+    Volume(Method),
+}
+
+impl Call {
+    pub(super) fn from_path(path: &str) -> Option<Self> {
+        if path == pintle_wire::activation::ACTIVATE_PATH {
+            return Some(Self::Activate);
+        }
+        Method::from_path(path).map(Self::Volume)
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        if word.eq_ignore_ascii_case("activate") {
+            return Some(Self::Activate);
+        }
+        let named =
+            |method: &Method| method.name().trim_start_matches("VolumeDriver.").eq_ignore_ascii_case(word);
+        Method::ALL.into_iter().find(named).map(Self::Volume)
+    }
+}
+
+/// A way to misbehave. Where it says that the call works, the volume is really made, mounted and so on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// `hang`: read the request and never answer. The call does nothing.
+    Hang,
+    /// `hang-after`: the call works, the answer never comes.
+    HangAfter,
+    /// `slow:2s`: the call works, after a while.
+    Slow(Duration),
+    /// `half-body`: promise a whole answer, send half of it, close. The call works.
+    HalfBody,
+    /// `half-body-hang`: the same, and keep the connection open.
+    HalfBodyHang,
+    /// `wrong-json`: an answer that is not JSON.
+    WrongJson,
+    /// `wrong-shape`: JSON of which every value is of the wrong type.
+    WrongShape,
+    /// `wrong-content`: a web page.
+    WrongContent,
+    /// `garbage`: not even HTTP.
+    Garbage,
+    /// `empty`: status 200 and no body.
+    Empty,
+    /// `err500:text`: status 500 and `{"Err": text}`.
+    Err500(String),
+    /// `err200:text`: status 200 and `{"Err": text}`.
+    Err200(String),
+    /// `status:404`: that status, and a body that says nothing in JSON.
+    Status(u16),
+    /// `close`: close the connection without an answer.
+    Close,
+    /// `die`: end before the call does anything.
+    Die,
+    /// `die-after`: the call works, the answer is sent, then the plugin ends.
+    DieAfter,
+    /// `huge:1000000000`: an answer of that many bytes, in time and in form.
+    Huge(u64),
+}
+
+/// Which calls misbehave, and how often. Written `mount=hang,list=slow:2s,get=err500:no*3`; `*3` means that
+/// only the first three calls do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Script(pub(super) BTreeMap<Call, (Fault, Option<u32>)>);
+
+impl Script {
+    /// Nothing misbehaves.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every call of `method` misbehaves.
+    #[must_use]
+    pub fn fault(mut self, method: Method, fault: Fault) -> Self {
+        self.0.insert(Call::Volume(method), (fault, None));
+        self
+    }
+
+    /// The first `times` calls misbehave.
+    #[must_use]
+    pub fn times(mut self, call: Call, fault: Fault, times: u32) -> Self {
+        self.0.insert(call, (fault, Some(times)));
+        self
+    }
+
+    /// Every call of every method misbehaves, activation excepted.
+    #[must_use]
+    pub fn every(mut self, fault: &Fault) -> Self {
+        self.0.extend(Method::ALL.map(|method| (Call::Volume(method), (fault.clone(), None))));
+        self
+    }
+}
+
+/// A script that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptError(String);
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ScriptError {}
+
+impl FromStr for Script {
+    type Err = ScriptError;
+
+    fn from_str(text: &str) -> Result<Self, ScriptError> {
+        let mut script = Self::new();
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let (call, fault) =
+                item.split_once('=').ok_or_else(|| ScriptError(format!("{item:?} has no =")))?;
+            let (fault, times) = match fault.rsplit_once('*') {
+                Some((fault, times)) => (fault, Some(number(times)?)),
+                None => (fault, None),
+            };
+            let fault: Fault = fault.parse()?;
+            if call == "every" {
+                script = script.every(&fault);
+                continue;
+            }
+            let call = Call::from_word(call).ok_or_else(|| ScriptError(format!("{call:?} is no method")))?;
+            script.0.insert(call, (fault, times));
+        }
+        Ok(script)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = ScriptError;
+
+    fn from_str(text: &str) -> Result<Self, ScriptError> {
+        let (word, detail) = text.split_once(':').unwrap_or((text, ""));
+        Ok(match word {
+            "hang" => Self::Hang,
+            "hang-after" => Self::HangAfter,
+            "slow" => Self::Slow(duration(detail)?),
+            "half-body" => Self::HalfBody,
+            "half-body-hang" => Self::HalfBodyHang,
+            "wrong-json" => Self::WrongJson,
+            "wrong-shape" => Self::WrongShape,
+            "wrong-content" => Self::WrongContent,
+            "garbage" => Self::Garbage,
+            "empty" => Self::Empty,
+            "err500" => Self::Err500(detail.to_owned()),
+            "err200" => Self::Err200(detail.to_owned()),
+            "status" => Self::Status(number(detail)?),
+            "close" => Self::Close,
+            "die" => Self::Die,
+            "die-after" => Self::DieAfter,
+            "huge" => Self::Huge(number(detail)?),
+            _ => return Err(ScriptError(format!("{word:?} is no fault"))),
+        })
+    }
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, ScriptError> {
+    text.parse().map_err(|_| ScriptError(format!("{text:?} is no number")))
+}
+
+/// `500ms`, `2s`
+pub fn duration(text: &str) -> Result<Duration, ScriptError> {
+    match text.strip_suffix("ms") {
+        Some(digits) => number(digits).map(Duration::from_millis),
+        None => number(text.trim_end_matches('s')).map(Duration::from_secs),
+    }
+}
