@@ -1,5 +1,8 @@
 //! Containers: what a client asks for and what lists answer. [`crate::inspect`] holds the long form.
-#![expect(missing_docs, reason = "the fields are those of the Docker Engine API reference, by the same names")]
+#![expect(
+    missing_docs,
+    reason = "the fields are those of the Docker Engine API reference, by the same names"
+)]
 
 use std::collections::BTreeMap;
 
@@ -348,8 +351,6 @@ pub struct Updated {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[test]

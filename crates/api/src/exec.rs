@@ -1,5 +1,8 @@
 //! Processes that are started in a running container.
-#![expect(missing_docs, reason = "the fields are those of the Docker Engine API reference, by the same names")]
+#![expect(
+    missing_docs,
+    reason = "the fields are those of the Docker Engine API reference, by the same names"
+)]
 
 use serde::{Deserialize, Serialize};
 

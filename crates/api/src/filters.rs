@@ -51,7 +51,9 @@ impl Filters {
             serde_json::from_str(text).map_err(|error| FilterError::Malformed(error.to_string()))?;
         let filters = read.unwrap_or_default().into_iter().map(|(key, values)| {
             let values = match values {
-                Values::Set(set) => set.into_iter().filter(|(_, wanted)| *wanted).map(|(value, _)| value).collect(),
+                Values::Set(set) => {
+                    set.into_iter().filter(|(_, wanted)| *wanted).map(|(value, _)| value).collect()
+                }
                 Values::List(list) => list.into_iter().collect(),
                 Values::None(()) => BTreeSet::new(),
             };
@@ -62,8 +64,11 @@ impl Filters {
 
     /// The filters as a client sends them.
     pub fn to_query(&self) -> String {
-        let filters: BTreeMap<_, BTreeMap<_, bool>> =
-            self.0.iter().map(|(key, values)| (key, values.iter().map(|value| (value, true)).collect())).collect();
+        let filters: BTreeMap<_, BTreeMap<_, bool>> = self
+            .0
+            .iter()
+            .map(|(key, values)| (key, values.iter().map(|value| (value, true)).collect()))
+            .collect();
         serde_json::to_string(&filters).unwrap_or_default()
     }
 
@@ -128,8 +133,6 @@ impl Filters {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[test]

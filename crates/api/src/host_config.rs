@@ -1,5 +1,8 @@
 //! `HostConfig`: what of a container depends on the host.
-#![expect(missing_docs, reason = "the fields are those of the Docker Engine API reference, by the same names")]
+#![expect(
+    missing_docs,
+    reason = "the fields are those of the Docker Engine API reference, by the same names"
+)]
 
 use std::collections::BTreeMap;
 

@@ -19,6 +19,7 @@ pub mod image;
 pub mod inspect;
 pub mod network;
 pub mod plugin;
+pub mod stats;
 pub mod stream;
 pub mod system;
 pub mod time;

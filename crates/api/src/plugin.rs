@@ -1,12 +1,20 @@
 //! Managed plugins.
-#![expect(missing_docs, reason = "the fields are those of the Docker Engine API reference, by the same names")]
+#![expect(
+    missing_docs,
+    reason = "the fields are those of the Docker Engine API reference, by the same names"
+)]
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A plugin in `GET /plugins` and `GET /plugins/{name}/json`. `Config` is canonical `config.json`.
 ///
-/// The fields after `Settings` are pintle's own: other engines leave them out, other clients ignore them.
+/// The fields after `Settings` are pintle's own; other engines leave them out, other clients ignore them. So are
+/// three endpoints: `GET /plugins/{name}/top` ([`crate::container::Top`]), `GET /plugins/{name}/stats`
+/// ([`crate::stats::Stats`]) and `GET /plugins/{name}/logs?follow=&since=&until=&tail=&timestamps=` (frames, as of
+/// a container without a terminal).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Plugin {
@@ -17,36 +25,43 @@ pub struct Plugin {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub plugin_reference: String,
     pub settings: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
-}
-
-/// What a plugin is doing, beside what it should do (`Enabled`).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Status {
-    /// `disabled`, `starting`, `ready`, `degraded`, `backing-off` or `failed`.
+    /// What it is doing, beside what it should do (`Enabled`): `disabled`, `starting`, `ready`, `degraded`,
+    /// `backing-off`, `failed` or `stopping`.
     pub state: String,
     /// Why, where the state has a reason.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// When the next start is tried.
+    /// Seconds until the next start is tried.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_attempt: Option<String>,
-    /// How often it was started again after a crash.
+    pub next_attempt: Option<f64>,
+    /// How often it was started again without being asked.
     pub restarts: u64,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// The last thing that went wrong, also after it was overcome.
     pub last_error: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How its process last ended.
     pub exit_code: Option<i64>,
     /// Bytes on disk.
     pub size: u64,
-    /// Who uses it.
+    /// Who uses it, in words.
     pub leases: Vec<String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub digest: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
+    /// The manifest that it was pulled by or pushed as.
+    pub manifest_digest: String,
+    /// Its process on the host, 0 if there is none.
+    pub pid: u32,
+    /// Seconds that it may take to start, if `enable` asked for a time.
+    pub timeout: Option<u64>,
+    /// How its calls go, by method.
+    pub calls: BTreeMap<String, Calls>,
+}
+
+/// How one method of a plugin has been doing.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Calls {
+    pub calls: u64,
+    pub failures: u64,
+    pub last_error: String,
+    /// Seconds.
+    pub last_duration: f64,
 }
 
 /// One thing that a plugin asks for.

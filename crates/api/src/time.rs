@@ -46,7 +46,10 @@ pub fn parse(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 fn unix(text: &str) -> Option<DateTime<Utc>> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if seconds.is_empty() || fraction.len() > 9 || !digits(seconds.strip_prefix('-').unwrap_or(seconds)) || !digits(fraction)
+    if seconds.is_empty()
+        || fraction.len() > 9
+        || !digits(seconds.strip_prefix('-').unwrap_or(seconds))
+        || !digits(fraction)
     {
         return None;
     }
@@ -69,7 +72,9 @@ pub fn duration(text: &str) -> Option<chrono::TimeDelta> {
     let mut nanos = 0f64;
     while !rest.is_empty() {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let unit_end = rest[number..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |at| number + at);
+        let unit_end = rest[number..]
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .map_or(rest.len(), |at| number + at);
         let scale = match &rest[number..unit_end] {
             "ns" => 1.0,
             "us" | "µs" | "μs" => 1e3,
@@ -91,8 +96,6 @@ pub fn duration(text: &str) -> Option<chrono::TimeDelta> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use proptest::prelude::*;
 
     use super::*;
