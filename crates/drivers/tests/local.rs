@@ -1,0 +1,197 @@
+//! The `local` driver over real directories and mounts. Needs root.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use pintle_contract::{CreateVolume, ErrorKind, MountId, VolumeDriver};
+use pintle_drivers::{Local, local::Quotas};
+use pintle_testkit::volume::{Options, conformance};
+
+fn request(name: &str, options: &[(&str, &str)]) -> CreateVolume {
+    let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    CreateVolume { name: name.to_owned(), options }
+}
+
+fn id(text: &str) -> MountId {
+    MountId(text.to_owned())
+}
+
+/// What is mounted below `dir`.
+fn mounted(dir: &Path) -> usize {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let dir = dir.canonicalize().unwrap();
+    table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at).starts_with(&dir))).count()
+}
+
+async fn suite(create: BTreeMap<String, String>) {
+    let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
+    let root = dir.path().join("volumes");
+    let driver = Local::open(&root).unwrap();
+    let again = root.clone();
+    let options = Options {
+        create,
+        restart: Some(&move || {
+            let root = again.clone();
+            Box::pin(async move {
+                let successor: Arc<dyn VolumeDriver> = Arc::new(Local::open(&root).map_err(|error| error.message)?);
+                Ok(successor)
+            })
+        }),
+        ..Options::default()
+    };
+    let report = conformance(&driver, &options).await;
+    assert!(report.passed(), "{report}");
+    assert_eq!(mounted(&root), 0);
+    let left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".mounts"]);
+    assert_eq!(fs::read_dir(root.join(".mounts")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_keep_the_contract() {
+    suite(BTreeMap::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bind_mounts_keep_what_the_contract_says_of_mounts() {
+    let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
+    let (root, source) = (dir.path().join("volumes"), dir.path().join("source"));
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "text").unwrap();
+    let driver = Local::open(&root).unwrap();
+    let device = source.to_str().unwrap();
+    driver.create(request("bound", &[("type", "none"), ("o", "bind,ro"), ("device", device)])).await.unwrap();
+    assert_eq!(mounted(&root), 0);
+    let at = driver.mount("bound", &id("a")).await.unwrap();
+    assert_eq!(driver.mount("bound", &id("b")).await.unwrap(), at);
+    assert_eq!(driver.mount("bound", &id("b")).await.unwrap(), at);
+    assert_eq!(mounted(&root), 1);
+    assert_eq!(fs::read_to_string(at.join("file")).unwrap(), "text");
+    fs::write(at.join("new"), "").unwrap_err();
+    assert_eq!(driver.remove("bound").await.unwrap_err().kind, ErrorKind::InUse);
+    driver.unmount("bound", &id("a")).await.unwrap();
+    driver.unmount("bound", &id("b")).await.unwrap();
+    assert_eq!(mounted(&root), 1);
+    driver.unmount("bound", &id("b")).await.unwrap();
+    assert_eq!(mounted(&root), 0);
+    driver.remove("bound").await.unwrap();
+    assert_eq!(fs::read_to_string(source.join("file")).unwrap(), "text");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_and_its_holders_outlive_the_driver() {
+    let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
+    let root = dir.path().join("volumes");
+    let tmpfs = [("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m,uid=7,nosuid")];
+    let driver = Local::open(&root).unwrap();
+    driver.create(request("memory", &tmpfs)).await.unwrap();
+    let at = driver.mount("memory", &id("a")).await.unwrap();
+    driver.mount("memory", &id("b")).await.unwrap();
+    fs::write(at.join("file"), "text").unwrap();
+    fs::write(at.join("large"), vec![0; 2 << 20]).unwrap_err();
+    drop(driver);
+
+    let driver = Local::open(&root).unwrap();
+    driver.unmount("memory", &id("a")).await.unwrap();
+    assert_eq!(fs::read_to_string(at.join("file")).unwrap(), "text", "b still has it");
+    driver.unmount("memory", &id("b")).await.unwrap();
+    assert_eq!(mounted(&root), 0);
+
+    // Holders that never come back do not keep the volume for ever.
+    driver.mount("memory", &id("c")).await.unwrap();
+    drop(driver);
+    let driver = Local::open(&root).unwrap();
+    driver.remove("memory").await.unwrap();
+    assert_eq!(mounted(&root), 0);
+    assert!(!root.join("memory").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_mount_holds_nothing() {
+    let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
+    let root = dir.path().join("volumes");
+    let driver = Local::open(&root).unwrap();
+    driver.create(request("bad", &[("type", "none"), ("o", "bind"), ("device", "/no/such/dir")])).await.unwrap();
+    let error = driver.mount("bad", &id("a")).await.unwrap_err();
+    assert!(error.message.starts_with("failed to mount local volume: mount /no/such/dir:"), "{error}");
+    driver.remove("bad").await.unwrap();
+    driver.create(request("bad", &[("type", "tmpfs"), ("o", "nonsense=1"), ("device", "tmpfs")])).await.unwrap();
+    driver.mount("bad", &id("a")).await.unwrap_err();
+    assert_eq!(mounted(&root), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_is_cleared_but_never_what_is_mounted_in_it() {
+    let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
+    let (root, precious) = (dir.path().join("volumes"), dir.path().join("precious"));
+    fs::create_dir_all(&precious).unwrap();
+    fs::write(precious.join("file"), "text").unwrap();
+    drop(Local::open(&root).unwrap());
+    fs::create_dir_all(root.join(".new-1-0/_data")).unwrap();
+    fs::create_dir_all(root.join(".gone-1-0/_data")).unwrap();
+    rustix::mount::mount_bind(&precious, root.join(".gone-1-0/_data")).unwrap();
+    let driver = Local::open(&root).unwrap();
+    assert_eq!(fs::read_to_string(precious.join("file")).unwrap(), "text");
+    assert_eq!(mounted(&root), 0);
+    assert!(!root.join(".new-1-0").exists() && !root.join(".gone-1-0").exists());
+    assert!(driver.list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_names_and_permissions() {
+    let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
+    let root = dir.path().join("volumes");
+    let driver = Local::open(&root).unwrap();
+    let text = async |name: &str, options: &[(&str, &str)]| {
+        driver.create(request(name, options)).await.unwrap_err().message
+    };
+    assert_eq!(text("v1", &[("size", "10m")]).await, "quota size requested but no quota support");
+    assert_eq!(text("v1", &[("colour", "red")]).await, "invalid option: \"colour\"");
+    assert!(text("a/b", &[]).await.contains("includes invalid characters for a local volume name"));
+    assert!(text("a", &[]).await.starts_with("volume name is too short"));
+    driver.create(request("v1", &[])).await.unwrap();
+    driver.create(request("v1", &[])).await.unwrap();
+    let tmpfs = [("type", "tmpfs"), ("device", "tmpfs")];
+    let error = driver.create(request("v1", &tmpfs)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&root.join("v1")), mode(&root.join("v1/_data"))), (0o701, 0o755));
+    let volume = driver.get("v1").await.unwrap();
+    assert_eq!(volume.mountpoint.unwrap(), root.join("v1/_data"));
+    assert!(volume.created_at.unwrap().ends_with('Z'));
+    assert_eq!(driver.get("../volumes/v1").await.unwrap_err().kind, ErrorKind::NotFound);
+}
+
+struct Recorded(Mutex<Vec<(u32, u64)>>);
+
+impl Quotas for Recorded {
+    fn available(&self, _root: &Path) -> bool {
+        true
+    }
+
+    fn limit(&self, dir: &Path, project: u32, bytes: u64) -> std::io::Result<()> {
+        assert!(dir.is_dir());
+        self.0.lock().unwrap().push((project, bytes));
+        if bytes == 13 { Err(std::io::Error::other("unlucky")) } else { Ok(()) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_limited_volume_has_its_own_project() {
+    let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
+    let quotas = Arc::new(Recorded(Mutex::default()));
+    let driver = Local::with_quotas(dir.path(), quotas.clone()).unwrap();
+    driver.create(request("one", &[("size", "1k")])).await.unwrap();
+    driver.create(request("two", &[("size", "2k")])).await.unwrap();
+    driver.create(request("two", &[("size", "2k")])).await.unwrap();
+    driver.create(request("bad", &[("size", "13")])).await.unwrap_err();
+    assert_eq!(driver.get("bad").await.unwrap_err().kind, ErrorKind::NotFound);
+    let set = quotas.0.lock().unwrap().clone();
+    assert_eq!(set[..2], [(1 << 20, 1024), ((1 << 20) + 1, 2048)]);
+}
