@@ -40,7 +40,7 @@ pub fn config(name: &str) -> Value {
         "linux": {"capabilities": []},
         "mounts": [],
         "env": [
-            {"name": "SOCKET", "value": format!("/run/docker/plugins/{name}.sock")},
+            {"name": "FIXED", "value": "1"},
             {"name": "ROOT", "value": "/mnt/volumes", "settable": ["value"]},
             {"name": "DEBUG", "description": "more words", "value": "0", "settable": ["value"]}
         ],
