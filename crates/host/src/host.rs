@@ -1,4 +1,4 @@
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use pintle_image::{Auth, Images, Progress};
 use pintle_runtime::{Runtime, Stats};
@@ -8,15 +8,17 @@ use tokio::io::AsyncRead;
 
 use crate::{
     EventSink, Holder, HostConfig, HostError, Lease, Plugin, PluginFilters, Pushed, VolumeDriverRef,
+    lease::Leases, legacy::Legacy, managed::Plugins,
 };
 
-/// Every plugin of this host, legacy and managed. Cheap to clone.
+/// Every plugin of this host, legacy and managed. Cheap to clone. End it by [`Host::shutdown`]: its tasks
+/// outlive the handles.
 #[derive(Clone)]
 pub struct Host {
-    inner: Arc<Inner>,
+    plugins: Plugins,
+    legacy: Legacy,
+    leases: Leases,
 }
-
-struct Inner {}
 
 impl Host {
     /// Reads the records and clears away what a crash left half done. Starts nothing, and returns fast:
@@ -28,41 +30,39 @@ impl Host {
         runtime: Runtime,
         events: EventSink,
     ) -> Result<Self, HostError> {
-        let _ = (config, store, images, runtime, events);
-        todo!()
+        let leases = Leases::default();
+        let legacy = Legacy::new(&config);
+        let plugins = Plugins::open(config, store, images, runtime, leases.clone(), events).await?;
+        Ok(Self { plugins, legacy, leases })
     }
 
     /// Attaches to the plugins that outlived the last engine and starts the others that are wanted, in
     /// parallel. Returns when each has come up or failed its first attempt.
     pub async fn reconcile(&self) {
-        todo!()
+        self.plugins.reconcile().await;
     }
 
     /// Ends every task of the host's. With `stop_plugins` the plugins are stopped too, otherwise they go on and
     /// the next engine finds them.
     pub async fn shutdown(&self, stop_plugins: bool) {
-        let _ = (stop_plugins, &self.inner);
-        todo!()
+        tokio::join!(self.legacy.shutdown(), self.plugins.shutdown(stop_plugins));
     }
 
     /// The managed plugins that match, by name.
     pub fn list(&self, filters: &PluginFilters) -> Vec<Plugin> {
-        let _ = filters;
-        todo!()
+        self.plugins.list(filters)
     }
 
     /// One managed plugin, by full id, exact name (`:latest` may be left out) or unique id prefix.
     pub fn get(&self, name: &str) -> Result<Plugin, HostError> {
-        let _ = name;
-        todo!()
+        self.plugins.get(name)
     }
 
     /// What the plugin at `remote` wants to be granted. A registry that refuses or fails is an error, never an
     /// empty list. What is answered is bound to the manifest that it was read from: a later `pull` of
     /// `remote` that finds another manifest refuses.
     pub async fn privileges(&self, remote: &str, auth: &Auth) -> Result<Vec<Privilege>, HostError> {
-        let _ = (remote, auth);
-        todo!()
+        self.plugins.privileges(remote, auth).await
     }
 
     /// Installs the plugin at `remote` as `name` and answers its id. It stays disabled.
@@ -74,8 +74,7 @@ impl Host {
         auth: &Auth,
         progress: &Progress,
     ) -> Result<String, HostError> {
-        let _ = (remote, name, granted, auth, progress);
-        todo!()
+        self.plugins.pull(remote, name, &granted, auth, progress).await
     }
 
     /// Replaces a disabled plugin's content by what is at `remote`, keeping its id, name, propagated mount and
@@ -88,8 +87,7 @@ impl Host {
         auth: &Auth,
         progress: &Progress,
     ) -> Result<(), HostError> {
-        let _ = (name, remote, granted, auth, progress);
-        todo!()
+        self.plugins.upgrade(name, remote, &granted, auth, progress).await
     }
 
     /// Makes a plugin from an archive of `config.json` and `rootfs/` and answers its id. It stays disabled.
@@ -98,88 +96,89 @@ impl Host {
         name: &str,
         tar: impl AsyncRead + Send + Unpin + 'static,
     ) -> Result<String, HostError> {
-        let _ = (name, tar);
-        todo!()
+        self.plugins.create(name, tar).await
     }
 
     /// Starts a plugin and waits until it listens, `timeout` at most (zero: the time asked for earlier, or the
     /// default). If it does not come up the error says why, and it stays wanted: it is tried again with
     /// growing pauses until it comes up or is disabled.
     pub async fn enable(&self, name: &str, timeout: Duration) -> Result<(), HostError> {
-        let _ = (name, timeout);
-        todo!()
+        self.plugins.enable(name, timeout).await
     }
 
     /// Stops a plugin. One that is in use only by `force`.
     pub async fn disable(&self, name: &str, force: bool) -> Result<(), HostError> {
-        let _ = (name, force);
-        todo!()
+        self.plugins.disable(name, force).await
     }
 
     /// Removes a plugin and all that it left on disk. One that is enabled or in use only by `force`.
     pub async fn remove(&self, name: &str, force: bool) -> Result<(), HostError> {
-        let _ = (name, force);
-        todo!()
+        self.plugins.remove(name, force).await
     }
 
     /// Changes a plugin's settings, all of `args` or none.
     pub async fn set(&self, name: &str, args: &[String]) -> Result<(), HostError> {
-        let _ = (name, args);
-        todo!()
+        self.plugins.set(name, args).await
     }
 
     /// Pushes a plugin to the reference that is its name.
     pub async fn push(&self, name: &str, auth: &Auth, progress: &Progress) -> Result<Pushed, HostError> {
-        let _ = (name, auth, progress);
-        todo!()
+        self.plugins.push(name, auth, progress).await
     }
 
     /// The process ids of a running plugin, as this host sees them.
     pub async fn top(&self, name: &str) -> Result<Vec<u32>, HostError> {
-        let _ = name;
-        todo!()
+        self.plugins.top(name).await
     }
 
     /// What a running plugin uses.
     pub async fn stats(&self, name: &str) -> Result<Stats, HostError> {
-        let _ = name;
-        todo!()
+        self.plugins.stats(name).await
     }
 
     /// The plugin's log file, in Docker's json-file format; rotated ones are `<path>.1`, `<path>.2` and so on.
     pub fn log_path(&self, name: &str) -> Result<PathBuf, HostError> {
-        let _ = name;
-        todo!()
+        self.plugins.log_path(name)
     }
 
     /// The volume driver called `name`: a managed plugin (`:latest` may be left out), or a legacy one. A name
     /// that nobody has is looked for a short while, for a plugin that is about to appear.
     pub async fn volume_driver(&self, name: &str) -> Result<VolumeDriverRef, HostError> {
-        let _ = name;
-        todo!()
+        match self.plugins.volume_driver(name).await {
+            Some(found) => found,
+            None => self.legacy.volume_driver(name).await,
+        }
     }
 
     /// Every known volume driver, or why it cannot be called now. Answers within a second, whatever the plugins
     /// do.
     pub async fn volume_drivers(&self) -> Vec<(String, Result<VolumeDriverRef, HostError>)> {
-        todo!()
+        let mut all = self.plugins.volume_drivers();
+        let legacy = self.legacy.volume_drivers().await;
+        all.extend(legacy.into_iter().filter(|(name, _)| self.plugins.find(name).is_err()));
+        all
     }
 
     /// Notes that `holder` uses `plugin` (an id or name). A lease on a legacy plugin is kept but hinders nobody.
     pub fn lease(&self, plugin: &str, holder: Holder) -> Lease {
-        let _ = (plugin, holder);
-        todo!()
+        self.leases.take(&self.lease_key(plugin), holder)
     }
 
     /// Ends `holder`'s use of `plugin`, if there is one.
     pub fn release(&self, plugin: &str, holder: &Holder) {
-        let _ = (plugin, holder);
-        todo!()
+        self.leases.release(&self.lease_key(plugin), holder);
     }
 
     /// Forgets every lease and holds these, by plugin id or name: what exists, at boot.
     pub fn replace_leases(&self, all: Vec<(String, Holder)>) {
-        let _ = all;
-        todo!()
+        self.leases.replace(all.into_iter().map(|(plugin, holder)| (self.lease_key(&plugin), holder)));
+    }
+
+    /// A managed plugin's id, however it is called; a legacy one's name.
+    fn lease_key(&self, plugin: &str) -> String {
+        match self.plugins.find(plugin) {
+            Ok(managed) => managed.view().record.id,
+            Err(_) => plugin.to_owned(),
+        }
     }
 }

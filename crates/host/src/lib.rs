@@ -18,6 +18,7 @@ mod error;
 mod host;
 mod lease;
 mod legacy;
+mod managed;
 mod plugin;
 pub mod remote;
 
@@ -26,5 +27,5 @@ pub use error::{ErrorKind, HostError};
 pub use host::Host;
 pub use lease::{Holder, Lease};
 pub use plugin::{
-    EventSink, Plugin, PluginAction, PluginEvent, PluginFilters, PluginState, Pushed, Top, VolumeDriverRef,
+    CallStats, EventSink, Plugin, PluginAction, PluginEvent, PluginFilters, PluginState, Pushed, Top, VolumeDriverRef,
 };

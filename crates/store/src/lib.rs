@@ -6,6 +6,8 @@
 //! round (`#[serde(default)]` on every field that appeared later). Calls block for one disk flush, usually
 //! well under a millisecond.
 
+pub mod failpoint;
+
 use std::{marker::PhantomData, path::Path, sync::Arc};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};

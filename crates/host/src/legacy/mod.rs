@@ -4,4 +4,4 @@ mod activate;
 mod discovery;
 mod trust;
 
-pub(crate) use activate::{Legacy, LegacyPlugin};
+pub(crate) use activate::Legacy;

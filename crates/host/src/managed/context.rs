@@ -1,0 +1,90 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use pintle_image::Images;
+use pintle_store::{Store, Table};
+use tokio_util::task::TaskTracker;
+
+use super::{content::Contents, launch::Launcher, paths::Paths, record::Record, shared::Managed};
+use crate::{EventSink, HostConfig, HostError, PluginAction, PluginEvent, lease::Leases};
+
+/// What every managed plugin's owner needs.
+pub(crate) struct Context {
+    pub(crate) config: HostConfig,
+    pub(crate) paths: Paths,
+    pub(crate) store: Store,
+    pub(crate) table: Table<Record>,
+    pub(crate) images: Images,
+    pub(crate) contents: Contents,
+    pub(crate) launcher: Launcher,
+    pub(crate) leases: Leases,
+    pub(crate) events: EventSink,
+    pub(crate) owners: TaskTracker,
+    pub(crate) plugins: RwLock<BTreeMap<String, Arc<Managed>>>,
+}
+
+impl Context {
+    pub(crate) fn save(&self, record: &Record) -> Result<(), HostError> {
+        Ok(self.table.put(&record.id, record)?)
+    }
+
+    /// Stores the record and, together with it, which blobs it needs.
+    pub(crate) fn save_with_blobs(&self, record: &Record) -> Result<(), HostError> {
+        let blobs = record.blobs();
+        Ok(self.store.write(|transaction| {
+            transaction.put(&self.table, &record.id, record)?;
+            self.images.blobs().hold_in(transaction, &Record::holder(&record.id), &blobs)
+        })?)
+    }
+
+    /// Removes the record with all claims, and the plugin from the list. This is the point of no return.
+    pub(crate) fn forget(&self, record: &Record) -> Result<(), HostError> {
+        self.store.write(|transaction| {
+            transaction.delete(&self.table, &record.id)?;
+            self.images.blobs().release_in(transaction, &Record::holder(&record.id))
+        })?;
+        self.plugins.write().unwrap_or_else(PoisonError::into_inner).remove(&record.id);
+        self.leases.forget(&record.id);
+        if let Err(error) = self.images.blobs().collect(record.blobs()) {
+            tracing::warn!(%error, "blobs of a removed plugin are left");
+        }
+        Ok(())
+    }
+
+    /// Removes unpacked layers that no plugin needs any more.
+    pub(crate) async fn collect(&self) {
+        let records = match self.table.list() {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::warn!(%error, "unpacked layers are not collected, since the records cannot be read");
+                return;
+            }
+        };
+        let used: BTreeSet<String> = records
+            .iter()
+            .flat_map(|(_, record)| record.blobs())
+            .map(|digest| digest.hex().to_owned())
+            .collect();
+        let contents = self.contents.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || contents.collect(&used)).await {
+            tracing::warn!(%error, "unpacked layers are not collected");
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Managed>> {
+        self.plugins.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Reports what happened to a plugin, under the name that the client typed.
+    pub(crate) fn emit(&self, action: PluginAction, id: &str, typed: &str) {
+        let attributes = BTreeMap::from([("name".to_owned(), typed.to_owned())]);
+        (self.events)(PluginEvent { action, id: id.to_owned(), name: typed.to_owned(), attributes });
+    }
+
+    /// Docker's `pull` is about the remote reference, not the plugin.
+    pub(crate) fn emit_pull(&self, remote: &str, name: &str) {
+        self.emit(PluginAction::Pull, remote, name);
+    }
+}

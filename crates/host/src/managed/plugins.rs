@@ -1,0 +1,328 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use pintle_image::{Auth, Images, Progress};
+use pintle_runtime::{Runtime, Stats};
+use pintle_store::Store;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    content::Contents,
+    context::Context,
+    install::Pending,
+    launch::{Launcher, Running, blocking},
+    mounts, names,
+    owner::{self, Command, Reply},
+    paths::{Paths, TASK_PREFIX, is_id},
+    push,
+    record::Record,
+    shared::{Managed, View},
+    state::State,
+};
+use crate::{
+    EventSink, HostConfig, HostError, Plugin, PluginFilters, Pushed, VolumeDriverRef, lease::Leases,
+};
+
+/// How long a volume call waits for a plugin that is just starting.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Every managed plugin. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Plugins {
+    pub(super) context: Arc<Context>,
+    pub(super) pending: Arc<Pending>,
+}
+
+impl Plugins {
+    /// Reads the records and clears away what was half installed or half removed.
+    pub(crate) async fn open(
+        config: HostConfig,
+        store: Store,
+        images: Images,
+        runtime: Runtime,
+        leases: Leases,
+        events: EventSink,
+    ) -> Result<Self, HostError> {
+        let paths = Paths::new(&config);
+        let contents = Contents::new(paths.clone(), images.blobs().clone());
+        let launcher = Launcher {
+            paths: paths.clone(),
+            contents: contents.clone(),
+            runtime,
+            stop_timeout: config.stop_timeout,
+        };
+        let table = store.table("plugins");
+        let context = Arc::new(Context {
+            config,
+            paths,
+            store,
+            table,
+            images,
+            contents,
+            launcher,
+            leases,
+            events,
+            owners: TaskTracker::new(),
+            plugins: RwLock::default(),
+        });
+        let records: BTreeMap<String, Record> = context.table.list()?.into_iter().collect();
+        let (cleaner, ids) = (Arc::clone(&context), records.keys().cloned().collect::<Vec<_>>());
+        blocking(move || {
+            clear_half_done(&cleaner, &ids);
+            Ok(())
+        })
+        .await?;
+        let owners: BTreeMap<String, Arc<Managed>> =
+            records.into_iter().map(|(id, record)| (id, owner::spawn(&context, record))).collect();
+        *context.plugins.write().unwrap_or_else(PoisonError::into_inner) = owners;
+        context.collect().await;
+        Ok(Self { context, pending: Arc::default() })
+    }
+
+    /// Attaches to what runs and starts what is wanted, all at once.
+    pub(crate) async fn reconcile(&self) {
+        self.end_strangers().await;
+        let all = self.context.all();
+        let boots = all.iter().map(|managed| async move {
+            let name = managed.view().record.name;
+            let booted = self.ask(&name, managed, |reply| Command::Boot { reply }).await;
+            if let Err(error) = booted {
+                tracing::warn!(plugin = name, %error, "a plugin that is wanted is not up");
+            }
+        });
+        join_all(boots).await;
+    }
+
+    /// Ends processes of plugins that there is no record of: their installation was never finished, or their
+    /// removal was.
+    async fn end_strangers(&self) {
+        let known = self.context.all();
+        let ids = match self.context.launcher.runtime.list().await {
+            Ok(ids) => ids,
+            Err(error) => {
+                tracing::warn!(%error, "cannot see which plugins outlived the last engine");
+                return;
+            }
+        };
+        for task in ids {
+            let Some(id) = task.strip_prefix(TASK_PREFIX) else { continue };
+            if !known.iter().any(|managed| managed.view().record.id == id)
+                && let Err(error) = self.context.launcher.clear(id).await
+            {
+                tracing::warn!(id, %error, "a removed plugin's process is left");
+            }
+        }
+    }
+
+    pub(crate) async fn shutdown(&self, stop: bool) {
+        let all = self.context.all();
+        let ends = all.iter().map(|managed| async move {
+            let name = managed.view().record.name;
+            if let Err(error) = self.ask(&name, managed, |reply| Command::Shutdown { stop, reply }).await {
+                tracing::warn!(plugin = name, %error, "a plugin was not stopped cleanly");
+            }
+        });
+        join_all(ends).await;
+        self.context.owners.close();
+        self.context.owners.wait().await;
+    }
+
+    pub(crate) fn find(&self, text: &str) -> Result<Arc<Managed>, HostError> {
+        let all: Vec<(Arc<Managed>, View)> =
+            self.context.all().into_iter().map(|managed| (Arc::clone(&managed), managed.view())).collect();
+        let pairs = all.iter().map(|(_, view)| (view.record.id.as_str(), view.record.name.as_str()));
+        let id = names::find(text, pairs)?;
+        let found = all.into_iter().find(|(_, view)| view.record.id == id);
+        found.map(|(managed, _)| managed).ok_or_else(|| HostError::NotFound(text.to_owned()))
+    }
+
+    /// Sends a command and waits for its answer. What was begun goes on if the caller stops waiting.
+    pub(super) async fn ask(
+        &self,
+        typed: &str,
+        managed: &Managed,
+        command: impl FnOnce(Reply) -> Command,
+    ) -> Result<(), HostError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || match self.context.owners.is_closed() {
+            true => HostError::Unavailable("the engine is stopping".into()),
+            false => HostError::NotFound(typed.to_owned()),
+        };
+        managed.commands.send(command(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    pub(crate) fn list(&self, filters: &PluginFilters) -> Vec<Plugin> {
+        let leases = &self.context.leases;
+        let mut plugins: Vec<Plugin> = self
+            .context
+            .all()
+            .iter()
+            .map(|managed| managed.view().plugin(leases))
+            .filter(|plugin| filters.enabled.is_none_or(|wanted| wanted == plugin.enabled))
+            .filter(|plugin| filters.capabilities.iter().all(|capability| plugin.offers(capability)))
+            .collect();
+        plugins.sort_by(|a, b| a.name.cmp(&b.name));
+        plugins
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Result<Plugin, HostError> {
+        Ok(self.find(name)?.view().plugin(&self.context.leases))
+    }
+
+    pub(crate) async fn enable(&self, typed: &str, timeout: Duration) -> Result<(), HostError> {
+        let managed = self.find(typed)?;
+        self.ask(typed, &managed, |reply| Command::Enable { typed: typed.to_owned(), timeout, reply }).await
+    }
+
+    pub(crate) async fn disable(&self, typed: &str, force: bool) -> Result<(), HostError> {
+        let managed = self.find(typed)?;
+        self.ask(typed, &managed, |reply| Command::Disable { typed: typed.to_owned(), force, reply }).await
+    }
+
+    pub(crate) async fn remove(&self, typed: &str, force: bool) -> Result<(), HostError> {
+        let managed = self.find(typed)?;
+        self.ask(typed, &managed, |reply| Command::Remove { typed: typed.to_owned(), force, reply }).await
+    }
+
+    pub(crate) async fn set(&self, typed: &str, args: &[String]) -> Result<(), HostError> {
+        let managed = self.find(typed)?;
+        self.ask(typed, &managed, |reply| Command::Set { args: args.to_vec(), reply }).await
+    }
+
+    pub(crate) async fn push(&self, typed: &str, auth: &Auth, progress: &Progress) -> Result<Pushed, HostError> {
+        let managed = self.find(typed)?;
+        let record = managed.view().record;
+        let target = names::local(&record.name)?;
+        let context = &self.context;
+        let pushed = push::push(
+            &context.images,
+            &context.contents,
+            &context.paths,
+            &record.package,
+            &target,
+            auth,
+            progress,
+        )
+        .await?;
+        let (reference, digest) = (target.canonical(), pushed.digest.parse());
+        if let Ok(digest) = digest {
+            self.ask(typed, &managed, |reply| Command::Pushed { reference, digest, reply }).await?;
+        }
+        Ok(pushed)
+    }
+
+    fn running(&self, typed: &str) -> Result<Running, HostError> {
+        let view = self.find(typed)?.view();
+        view.running.clone().ok_or_else(|| unavailable(&view))
+    }
+
+    pub(crate) async fn top(&self, typed: &str) -> Result<Vec<u32>, HostError> {
+        let running = self.running(typed)?;
+        running.task.processes().await.map_err(|error| HostError::Internal(error.to_string()))
+    }
+
+    pub(crate) async fn stats(&self, typed: &str) -> Result<Stats, HostError> {
+        let running = self.running(typed)?;
+        running.task.stats().await.map_err(|error| HostError::Internal(error.to_string()))
+    }
+
+    pub(crate) fn log_path(&self, typed: &str) -> Result<PathBuf, HostError> {
+        Ok(self.context.paths.log(&self.find(typed)?.view().record.id))
+    }
+
+    /// The volume driver called `name`, `None` if no managed plugin is called so. Waits for one that is
+    /// starting.
+    pub(crate) async fn volume_driver(&self, name: &str) -> Option<Result<VolumeDriverRef, HostError>> {
+        let managed = match self.find(name) {
+            Ok(managed) => managed,
+            Err(HostError::NotFound(_) | HostError::Ambiguous(_)) => return None,
+            Err(error) => return Some(Err(error)),
+        };
+        let view = managed.view();
+        // A prefix of an id is no driver's name: somebody else's driver may be called so.
+        if view.record.id != name && view.record.id.starts_with(name) {
+            return None;
+        }
+        let deadline = Instant::now() + START_PATIENCE;
+        let mut changes = managed.watch();
+        loop {
+            let view = managed.view();
+            let starting = matches!(view.state, State::Starting { .. });
+            if !starting || tokio::time::timeout_at(deadline.into(), changes.changed()).await.is_err() {
+                return Some(driver(&managed.view()));
+            }
+        }
+    }
+
+    /// Every managed volume driver that is wanted, without waiting for any.
+    pub(crate) fn volume_drivers(&self) -> Vec<(String, Result<VolumeDriverRef, HostError>)> {
+        let views = self.context.all().into_iter().map(|managed| managed.view());
+        views
+            .filter(|view| view.record.wanted && offers_volumes(view))
+            .map(|view| (view.record.name.clone(), driver(&view)))
+            .collect()
+    }
+}
+
+fn offers_volumes(view: &View) -> bool {
+    view.loaded.as_ref().is_some_and(|loaded| loaded.config.has_capability("volumedriver"))
+}
+
+fn driver(view: &View) -> Result<VolumeDriverRef, HostError> {
+    let name = view.record.name.clone();
+    if !view.record.wanted {
+        return Err(HostError::Disabled(name));
+    }
+    if !offers_volumes(view) {
+        return Err(HostError::WrongInterface(format!(
+            "plugin \"{name}\" does not provide the \"volumedriver\" capability"
+        )));
+    }
+    match &view.running {
+        Some(running) => Ok(VolumeDriverRef {
+            name,
+            driver: running.volume.clone(),
+            plugin_id: Some(view.record.id.clone()),
+        }),
+        None => Err(unavailable(view)),
+    }
+}
+
+fn unavailable(view: &View) -> HostError {
+    let name = &view.record.name;
+    if !view.record.wanted {
+        return HostError::Disabled(name.clone());
+    }
+    HostError::Unavailable(match &view.state {
+        State::BackingOff { why, .. } => format!("plugin {name} is enabled but not running: {why}"),
+        State::Starting { .. } | State::Down => format!("plugin {name} is starting"),
+        _ => format!("plugin {name} is not running"),
+    })
+}
+
+/// Removes directories that no record names: installations that were not finished, removals that were begun.
+fn clear_half_done(context: &Context, ids: &[String]) {
+    context.contents.clear_half_done();
+    let Ok(entries) = fs::read_dir(context.paths.plugins()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let half_made = name.starts_with("tmp-");
+        let half_removed = name.strip_suffix("-removing").is_some_and(is_id);
+        let unknown = is_id(&name) && !ids.contains(&name);
+        if !(half_made || half_removed || unknown) {
+            continue;
+        }
+        let removed = mounts::unmount_below(&entry.path()).and_then(|()| fs::remove_dir_all(entry.path()));
+        if let Err(error) = removed {
+            tracing::warn!(path = %entry.path().display(), %error, "leftovers of a plugin cannot be removed");
+        }
+    }
+}
