@@ -1,4 +1,62 @@
-//! The process that outlives the engine.
+//! The process that outlives the engine: one for each task.
+//!
+//! `pintle shim <task dir>` detaches from the engine (session and process group of its own, a child of the
+//! machine's init), creates the container, answers on its standard output, and then serves `shim.sock` until it is
+//! told to delete the task. It has one thread and one epoll loop:
+//!
+//! ```text
+//! container stdout/stderr ──► log (json-file) ──► disk
+//!                        └──► attached clients (stdcopy frames, or raw from a terminal)
+//! attached client ──► stdin pipe or terminal
+//! SIGCHLD ──► reap ──► drain output ──► exit.json ──► answer waiters ──► end attached streams
+//! ```
+//!
+//! Nobody needs to be connected, and a client that stops reading is dropped: the log never waits.
+
+mod connection;
+mod console;
+mod container;
+mod jsonlog;
+mod launch;
+mod poller;
+mod process;
+mod requests;
+mod server;
+mod setup;
+mod stdin;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
-/// Runs the shim for the task directory that is the one argument. Must be called before any thread exists.
-pub fn main(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode { let _ = args.into_iter(); todo!() }
+
+use crate::bundle::TaskDir;
+use crate::control::{Failure, Reply};
+
+/// Runs the shim for the task directory that is the one argument. Must be called before any thread exists. Returns in
+/// the starting process at once, and in the shim itself when the task is deleted.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let (Some(dir), None) = (args.next(), args.next()) else {
+        return ExitCode::from(2);
+    };
+    let dir = TaskDir::new(dir);
+    match setup::detach() {
+        Ok(setup::Side::Starter) => return ExitCode::SUCCESS,
+        Ok(setup::Side::Shim) => {}
+        Err(_) => return ExitCode::FAILURE,
+    }
+    let outcome = setup::prepare(&dir).and_then(|prepared| server::Server::create(dir.clone(), prepared));
+    match outcome {
+        Ok(mut server) => {
+            setup::report(&Reply::Started { pid: server.init_pid() });
+            setup::quiet(&dir);
+            server.run();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            setup::report(&Reply::Failed(Failure::from(error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+pub(crate) use container::ensure_home;

@@ -1,0 +1,74 @@
+//! Terminals: receiving one from the container, its size and its owner.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+
+/// The socket on which the container's side hands over the terminal.
+pub(super) struct ConsoleSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl ConsoleSocket {
+    /// Binds it in the task's directory.
+    pub(super) fn bind(dir: &Path) -> io::Result<Self> {
+        let path = dir.join("console.sock");
+        let _ = std::fs::remove_file(&path);
+        rustix::process::chdir(dir)?;
+        let listener = UnixListener::bind("console.sock");
+        rustix::process::chdir("/")?;
+        Ok(Self { listener: listener?, path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the terminal that was sent. Only called when creation succeeded, so it is there already.
+    #[expect(unsafe_code, reason = "a received descriptor is a bare number")]
+    pub(super) fn receive(&self) -> io::Result<OwnedFd> {
+        self.listener.set_nonblocking(true)?;
+        let (stream, _) = self.listener.accept()?;
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+        let mut byte = [0; 64];
+        let mut iov = [IoSliceMut::new(&mut byte)];
+        let mut space = nix::cmsg_space!([RawFd; 4]);
+        let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+        let mut received = None;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(fds) = control {
+                for fd in fds {
+                    // SAFETY: the kernel just made this descriptor for us and nothing else knows it.
+                    received = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                }
+            }
+        }
+        received.ok_or_else(|| io::Error::other("the container sent no terminal"))
+    }
+}
+
+impl Drop for ConsoleSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Sets the size that programs in the terminal see.
+pub(super) fn set_size(master: &OwnedFd, height: u16, width: u16) -> io::Result<()> {
+    let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    Ok(rustix::termios::tcsetwinsize(master, size)?)
+}
+
+/// Gives the terminal to the container's user, who may want to open `/dev/stdout` again.
+pub(super) fn set_owner(master: &OwnedFd, uid: u32) {
+    if let Ok(slave) = rustix::pty::ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+    {
+        let _ = rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None);
+    }
+}

@@ -1,0 +1,333 @@
+//! The embedded runtime, fenced in: creating the container and running processes in it.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use libcontainer::container::Container as Inner;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::oci_spec::runtime::{Process, Spec};
+use libcontainer::syscall::syscall::SyscallType;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::console::{self, ConsoleSocket};
+use super::launch::{Launch, Refusal};
+use crate::bundle::{CapabilityMasks, Manifest, TaskDir};
+use crate::control::ExecRequest;
+use crate::error::{IoContext, RuntimeError};
+use crate::seccomp::Program;
+use crate::spec::{home_of, widen};
+use crate::task::Attach;
+
+/// The shim's ends of a process's standard streams, all non-blocking.
+#[derive(Default)]
+pub(super) struct Streams {
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+}
+
+/// A container that exists.
+pub(super) struct Container {
+    inner: Inner,
+    dir: TaskDir,
+    filter: Option<Rc<Program>>,
+    execs: u64,
+}
+
+impl Container {
+    /// Sets up everything up to the last step; the process then waits for [`Container::start`].
+    pub(super) fn create(dir: &TaskDir, manifest: &Manifest) -> Result<(Self, u32, Streams), RuntimeError> {
+        let filter = match std::fs::read(dir.file("seccomp.bpf")) {
+            Ok(bytes) => Some(Rc::new(
+                Program::from_bytes(&bytes)
+                    .ok_or_else(|| RuntimeError::Internal("seccomp.bpf is damaged".into()))?,
+            )),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            // A filter that cannot be read must not mean no filter.
+            Err(e) => return Err(RuntimeError::io("reading seccomp.bpf", e)),
+        };
+        let spec = Spec::load(dir.file("config.json"))
+            .map_err(|e| RuntimeError::Internal(format!("config.json is damaged: {e}")))?;
+        let uid = spec.process().as_ref().map_or(0, |p| p.user().uid());
+
+        let state = dir.file("state");
+        std::fs::create_dir_all(&state).context(|| format!("making {}", state.display()))?;
+        let attach = Attach { stdin: manifest.stdin_open, stdout: true, stderr: true };
+        let stage = Stage::new(dir.path(), manifest.terminal, attach, uid)?;
+        let launch = Launch {
+            capabilities: manifest.capabilities,
+            filter: filter.clone(),
+            report: stage.report.1.as_raw_fd(),
+            init: true,
+        };
+        let score = OomScore::set(manifest.oom_score_adj)?;
+        let (builder, shim_side) = stage.builder(&manifest.id, &state, launch)?;
+        let built = builder.as_init(dir.path()).with_systemd(false).with_detach(true).build();
+        score.restore();
+        let inner = match built {
+            Ok(inner) => inner,
+            Err(error) => {
+                return Err(shim_side.refused(
+                    &error,
+                    "failed to create task for container: failed to create shim task: OCI runtime create failed: \
+                     unable to start container process",
+                ));
+            }
+        };
+        let pid = inner.pid().and_then(|p| u32::try_from(p.as_raw()).ok());
+        let pid = pid.ok_or_else(|| RuntimeError::Internal("the container has no process".into()))?;
+        let streams = shim_side.streams(uid, manifest.console_size)?;
+        Ok((Self { inner, dir: dir.clone(), filter, execs: 0 }, pid, streams))
+    }
+
+    /// Lets the process run.
+    pub(super) fn start(&mut self) -> Result<(), RuntimeError> {
+        self.inner.start().map_err(|e| RuntimeError::Conflict(format!("cannot start the container: {}", chain(&e))))
+    }
+
+    /// Runs a process inside; it runs when this returns.
+    pub(super) fn exec(
+        &mut self,
+        manifest: &Manifest,
+        request: &ExecRequest,
+    ) -> Result<(u32, Streams), RuntimeError> {
+        let spec = Spec::load(self.dir.file("config.json"))
+            .map_err(|e| RuntimeError::Internal(format!("config.json is damaged: {e}")))?;
+        let mut process = request.process.clone();
+        let capabilities = complete(&mut process, request.terminal, &spec, manifest, self.filter.is_some());
+        let uid = process.user().uid();
+
+        self.execs += 1;
+        let name = format!("exec.{}.json", self.execs);
+        self.dir.write_json(&name, &process)?;
+        let path = self.dir.file(&name);
+        let stage = Stage::new(self.dir.path(), request.terminal, request.attach, uid)?;
+        let launch = Launch {
+            capabilities,
+            filter: self.filter.clone(),
+            report: stage.report.1.as_raw_fd(),
+            init: false,
+        };
+        let score = OomScore::set(manifest.oom_score_adj)?;
+        let built = stage.builder(&manifest.id, &self.dir.file("state"), launch).map(|(builder, shim_side)| {
+            (builder.as_tenant().with_process(Some(&path)).with_detach(true).build(), shim_side)
+        });
+        score.restore();
+        let _ = std::fs::remove_file(&path);
+        let (built, shim_side) = built?;
+        let pid = match built {
+            Ok(pid) => pid,
+            Err(error) => {
+                return Err(shim_side.refused(
+                    &error,
+                    "OCI runtime exec failed: exec failed: unable to start container process",
+                ));
+            }
+        };
+        let pid = u32::try_from(pid.as_raw())
+            .map_err(|_| RuntimeError::Internal("the process has no pid".into()))?;
+        let streams = shim_side.streams(uid, request.console_size)?;
+        Ok((pid, streams))
+    }
+}
+
+/// Fills in what an exec takes from its container, and the guards of [`crate::spec::harden`] for a process. Returns
+/// the capabilities it really gets.
+fn complete(
+    process: &mut Process,
+    terminal: bool,
+    spec: &Spec,
+    manifest: &Manifest,
+    filtered: bool,
+) -> CapabilityMasks {
+    process.set_terminal(Some(terminal)).set_oom_score_adj(None).set_console_size(None);
+    if process.cwd().as_os_str().is_empty() {
+        process.set_cwd("/".into());
+    }
+    let init = spec.process().as_ref();
+    if process.rlimits().is_none() {
+        process.set_rlimits(init.and_then(|p| p.rlimits().clone()));
+    }
+    if manifest.no_new_privileges {
+        process.set_no_new_privileges(Some(true));
+    } else if process.no_new_privileges() != Some(true) {
+        process.set_no_new_privileges(None);
+    }
+    process.set_apparmor_profile(init.and_then(|p| p.apparmor_profile().clone()));
+    let rootfs = spec.root().as_ref().map(|r| r.path().clone()).unwrap_or_default();
+    ensure_home(process, &rootfs);
+    let masks = crate::spec::masks(process.capabilities().as_ref()).unwrap_or(manifest.capabilities);
+    widen(process, masks, filtered);
+    masks
+}
+
+/// Sets `HOME` when the environment has none. Without it the embedded runtime asks the C library, which loads name
+/// service modules from the *container's* file system into a process that still has our capabilities.
+pub(crate) fn ensure_home(process: &mut Process, rootfs: &Path) {
+    let mut env = process.env().clone().unwrap_or_default();
+    if env.iter().any(|entry| entry.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())) {
+        return;
+    }
+    env.retain(|entry| !entry.starts_with("HOME="));
+    let home = home_of(rootfs, process.user().uid()).filter(|home| !home.is_empty());
+    env.push(format!("HOME={}", home.unwrap_or_else(|| "/".into())));
+    process.set_env(Some(env));
+}
+
+/// Both sides of a process's streams while it is being made.
+struct Stage {
+    console: Option<ConsoleSocket>,
+    /// stdin, stdout, stderr as the process gets them; none with a terminal.
+    theirs: Option<[OwnedFd; 3]>,
+    ours: Streams,
+    /// Reading and writing end of the pipe on which a command that cannot be run is reported.
+    report: (OwnedFd, OwnedFd),
+}
+
+/// What stays with the shim.
+struct ShimSide {
+    console: Option<ConsoleSocket>,
+    ours: Streams,
+    report: (OwnedFd, OwnedFd),
+}
+
+impl Stage {
+    fn new(dir: &Path, terminal: bool, attach: Attach, uid: u32) -> Result<Self, RuntimeError> {
+        let what = || "making the standard streams".to_owned();
+        let report = pipe_with(PipeFlags::CLOEXEC).context(what)?;
+        if terminal {
+            let console = ConsoleSocket::bind(dir).context(what)?;
+            return Ok(Self { console: Some(console), theirs: None, ours: Streams::default(), report });
+        }
+        let mut ours = Streams::default();
+        let null = || -> io::Result<OwnedFd> {
+            Ok(std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+        };
+        let pipe = || -> io::Result<(OwnedFd, OwnedFd)> {
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+            if uid != 0 {
+                // A program that is not root may open `/dev/stdout` again.
+                let _ = rustix::fs::fchown(&read, Some(rustix::fs::Uid::from_raw(uid)), None);
+            }
+            Ok((read, write))
+        };
+        let stdin = if attach.stdin {
+            let (read, write) = pipe().context(what)?;
+            ours.stdin = Some(write);
+            read
+        } else {
+            null().context(what)?
+        };
+        let mut output = |wanted: bool, ours: &mut Option<OwnedFd>| -> io::Result<OwnedFd> {
+            if !wanted {
+                return null();
+            }
+            let (read, write) = pipe()?;
+            *ours = Some(read);
+            Ok(write)
+        };
+        let stdout = output(attach.stdout, &mut ours.stdout).context(what)?;
+        let stderr = output(attach.stderr, &mut ours.stderr).context(what)?;
+        Ok(Self { console: None, theirs: Some([stdin, stdout, stderr]), ours, report })
+    }
+
+    fn builder(
+        self,
+        id: &str,
+        state: &Path,
+        launch: Launch,
+    ) -> Result<(ContainerBuilder, ShimSide), RuntimeError> {
+        let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
+            .with_root_path(state)
+            .map_err(|e| RuntimeError::Internal(chain(&e)))?
+            .with_console_socket(self.console.as_ref().map(|c| c.path().to_owned()))
+            .with_executor(launch);
+        if let Some([stdin, stdout, stderr]) = self.theirs {
+            builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
+        }
+        Ok((builder, ShimSide { console: self.console, ours: self.ours, report: self.report }))
+    }
+}
+
+impl ShimSide {
+    /// Why it did not work: the process's own report if there is one, else the runtime's.
+    fn refused(self, error: &LibcontainerError, prefix: &str) -> RuntimeError {
+        let (read, write) = self.report;
+        drop(write);
+        let _ = rustix::io::ioctl_fionbio(&read, true);
+        let mut report = Vec::new();
+        let _ = std::fs::File::from(read).take(64 << 10).read_to_end(&mut report);
+        match serde_json::Deserializer::from_slice(&report).into_iter::<Refusal>().next() {
+            Some(Ok(refusal)) => RuntimeError::Command {
+                code: refusal.code,
+                message: format!("{prefix}: {}: unknown", refusal.message),
+            },
+            _ => RuntimeError::Internal(format!("{prefix}: {}", chain(error))),
+        }
+    }
+
+    fn streams(self, uid: u32, size: Option<(u16, u16)>) -> Result<Streams, RuntimeError> {
+        let what = || "taking the standard streams".to_owned();
+        let mut streams = self.ours;
+        if let Some(console) = self.console {
+            let master = console.receive().context(what)?;
+            if let Some((height, width)) = size {
+                let _ = console::set_size(&master, height, width);
+            }
+            if uid != 0 {
+                console::set_owner(&master, uid);
+            }
+            let input = rustix::io::fcntl_dupfd_cloexec(&master, 3).context(what)?;
+            streams = Streams { stdin: Some(input), stdout: Some(master), stderr: None };
+        }
+        for fd in [&streams.stdin, &streams.stdout, &streams.stderr].into_iter().flatten() {
+            rustix::io::ioctl_fionbio(fd.as_fd(), true).context(what)?;
+        }
+        Ok(streams)
+    }
+}
+
+/// The container's `oom_score_adj` is inherited from the shim, which must have its own back afterwards.
+struct OomScore(Option<String>);
+
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+impl OomScore {
+    fn set(wanted: Option<i32>) -> Result<Self, RuntimeError> {
+        let Some(wanted) = wanted else { return Ok(Self(None)) };
+        let own = std::fs::read_to_string(OOM_SCORE).context(|| format!("reading {OOM_SCORE}"))?;
+        std::fs::write(OOM_SCORE, wanted.to_string()).map_err(|e| {
+            RuntimeError::Unsupported(format!(
+                "cannot set oom_score_adj to {wanted}: {e} (lowering it below {} needs CAP_SYS_RESOURCE)",
+                own.trim()
+            ))
+        })?;
+        Ok(Self(Some(own)))
+    }
+
+    fn restore(self) {
+        if let Some(own) = self.0
+            && let Err(error) = std::fs::write(OOM_SCORE, own.trim())
+        {
+            eprintln!("restoring oom_score_adj: {error}");
+        }
+    }
+}
+
+/// An error with its causes, which the embedded runtime keeps apart.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

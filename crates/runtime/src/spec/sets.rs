@@ -1,0 +1,38 @@
+//! Capability sets between spec and kernel, and the wider ones that loading a filter needs.
+
+use libcontainer::oci_spec::runtime::{Capability, LinuxCapabilities, Process};
+
+use super::capabilities::{from_mask, to_mask};
+use crate::bundle::CapabilityMasks;
+
+/// The sets that a spec asks for.
+pub(crate) fn masks(sets: Option<&LinuxCapabilities>) -> Option<CapabilityMasks> {
+    let sets = sets?;
+    let mask = |set: &Option<_>| set.as_ref().map_or(0, to_mask);
+    Some(CapabilityMasks {
+        bounding: mask(sets.bounding()),
+        effective: mask(sets.effective()),
+        permitted: mask(sets.permitted()),
+        inheritable: mask(sets.inheritable()),
+        ambient: mask(sets.ambient()),
+    })
+}
+
+/// Writes the sets that the embedded runtime shall leave the process with: the real ones, and, when a filter has to be
+/// loaded without no-new-privileges, CAP_SYS_ADMIN and CAP_SETPCAP besides. The launcher drops those two again.
+/// Inheritable and ambient are left to the launcher altogether.
+pub(crate) fn widen(process: &mut Process, real: CapabilityMasks, filtered: bool) {
+    let extra = if filtered && process.no_new_privileges() != Some(true) {
+        to_mask(&[Capability::SysAdmin, Capability::Setpcap].into())
+    } else {
+        // Dropping from the bounding set needs CAP_SETPCAP, but the embedded runtime has done that by then.
+        0
+    };
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(from_mask(real.bounding | extra)))
+        .set_effective(Some(from_mask(real.effective | extra)))
+        .set_permitted(Some(from_mask(real.permitted | extra)))
+        .set_inheritable(Some(from_mask(real.inheritable)))
+        .set_ambient(Some(from_mask(real.ambient)));
+    process.set_capabilities(Some(sets));
+}
