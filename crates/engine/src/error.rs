@@ -97,3 +97,35 @@ impl From<std::io::Error> for EngineError {
         Self::internal(error.to_string())
     }
 }
+
+impl From<pintle_image::ImageError> for EngineError {
+    fn from(error: pintle_image::ImageError) -> Self {
+        use pintle_image::ErrorKind as Kind;
+        let kind = match error.kind() {
+            Kind::NotFound => ErrorKind::NotFound,
+            Kind::Conflict => ErrorKind::Conflict,
+            Kind::InvalidArgument | Kind::Corrupt => ErrorKind::InvalidArgument,
+            Kind::Unauthorized => ErrorKind::Unauthorized,
+            Kind::Forbidden => ErrorKind::Forbidden,
+            Kind::Unavailable => ErrorKind::Unavailable,
+            Kind::Unsupported => ErrorKind::NotImplemented,
+            Kind::Internal => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<pintle_runtime::RuntimeError> for EngineError {
+    fn from(error: pintle_runtime::RuntimeError) -> Self {
+        use pintle_runtime::ErrorKind as Kind;
+        let kind = match error.kind() {
+            Kind::NotFound => ErrorKind::NotFound,
+            Kind::Conflict => ErrorKind::Conflict,
+            Kind::InvalidArgument => ErrorKind::InvalidArgument,
+            Kind::Unsupported => ErrorKind::NotImplemented,
+            Kind::Unavailable => ErrorKind::Unavailable,
+            _ => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -2,13 +2,53 @@
 //!
 //! [`Containers`] is the service; everything that it answers comes from snapshots ([`Container`]) that are
 //! replaced whole, so that `list` and `inspect` never wait for a container that is being started or stopped.
-//! Transitions of one container are serialised by that container's own lock, and [`step`] decides them.
+//! Transitions of one container are serialised by that container's own turn, and [`step`] decides them.
+//!
+//! | module | job |
+//! |---|---|
+//! | `state` | the states and what may follow what, purely |
+//! | `spec`, `record`, `request` | what is asked for, what is kept, what is answered |
+//! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
+//! | `create`, `launch`, `supervise`, `stop`, `remove`, `update`, `restore` | the transitions |
+//! | `check`, `merge`, `mounts`, `names`, `signal` | understanding what clients send |
+//! | `oci`, `hosts` | what the runtime and the container get to see |
+//! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
+//!
+//! **What a crash leaves.** A record says `Starting` before anything is mounted or run, `Removing` before
+//! anything is deleted, and `Exited` before the shim's own record of the exit goes. The root file system is
+//! unmounted last, so one that is still mounted tells that the end of a run was not finished.
 
+use pintle_store::failpoint;
+
+mod cell;
+mod check;
+mod create;
+mod exec;
+mod files;
+mod filter;
+mod hosts;
+mod index;
+mod launch;
+mod list;
+mod logs;
+mod merge;
+mod mounts;
+mod names;
+mod oci;
 mod record;
+mod records;
+mod remove;
 mod request;
+mod restore;
 mod service;
+mod signal;
 mod spec;
 mod state;
+mod stop;
+mod streams;
+mod supervise;
+mod top;
+mod update;
 
 pub use record::{Container, MountPoint};
 pub use request::{

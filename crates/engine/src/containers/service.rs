@@ -2,25 +2,56 @@ use std::{
     collections::BTreeMap,
     future::Future,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use pintle_image::Images;
 use pintle_runtime::Runtime;
 use pintle_store::Store;
-use tokio::io::AsyncRead;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Archive, AttachOptions, Attached, Config, Container, ContainerSpec, CopyIn, Counts, Created, ExecSpec,
-    ExecStart, ExecStarted, ExecView, ListOptions, LogOptions, Logs, PathStat, Pruned, RemoveOptions, Size,
-    StopOptions, Top, Update, WaitCondition, Waited,
+    Config, Container, Counts, Effect, Event, Refusal, State,
+    cell::Cell,
+    index::Index,
+    records::Records,
+    step,
 };
-use crate::{EngineError, events::Events, volumes::Volumes};
+use crate::{
+    EngineError, ErrorKind,
+    events::{self, Events},
+    volumes::Volumes,
+};
+
+/// What shutdown waits for at most.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Every container of this engine. Cheap to clone. Wherever a container is named, its id, an unambiguous
 /// prefix of the id, or its name with or without the leading slash will do.
+///
+/// What changes a container goes on to its end even if the caller stops waiting for it.
 #[derive(Clone)]
-pub struct Containers {}
+pub struct Containers {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub config: Config,
+    pub records: Records,
+    pub images: Images,
+    pub runtime: Runtime,
+    pub volumes: Volumes,
+    events: Events,
+    index: Mutex<Index>,
+    /// Everything that this service does in the background.
+    tracker: TaskTracker,
+    /// Ends what only watches.
+    pub closing: CancellationToken,
+    /// Whether plugins had their first chance.
+    pub plugins_ready: watch::Sender<bool>,
+}
 
 impl Containers {
     /// Reads the records; touches nothing else. Call [`Containers::restore`] next.
@@ -31,99 +62,183 @@ impl Containers {
         runtime: Runtime,
         volumes: Volumes,
         events: Events,
-    ) -> Result<Self, EngineError> { todo!() }
+    ) -> Result<Self, EngineError> {
+        let records = Records::open(store)?;
+        let mut index = Index::default();
+        for container in records.list()? {
+            // Two records cannot have one name; were it so, the second can still be reached by its id.
+            let _ = index.reserve(&container.name, &container.id);
+            index.insert(Arc::new(Cell::new(container)));
+        }
+        let shared = Shared {
+            config,
+            records,
+            images,
+            runtime,
+            volumes,
+            events,
+            index: Mutex::new(index),
+            tracker: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            plugins_ready: watch::Sender::new(false),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
 
-    /// Makes the world agree with the records after a start of the engine: re-attaches what runs, records
-    /// what ended meanwhile, cleans up what was half done. Returns when that is done; restarts by policy go
-    /// on in the background.
-    pub async fn restore(&self) -> Result<(), EngineError> { todo!() }
-
-    /// Starts, in the background, what its policy wants running. Call when the plugins had their first chance.
-    pub fn start_wanted(&self) { todo!() }
-
-    /// Ends the engine's part: waits for what is being done. Containers go on running.
-    pub async fn shutdown(&self) { todo!() }
-
-    /// Makes a container. Nothing of it stays if this fails.
-    pub async fn create(&self, name: Option<&str>, spec: ContainerSpec) -> Result<Created, EngineError> { todo!() }
-    /// Starts it. `NotModified` if it runs.
-    pub async fn start(&self, name: &str) -> Result<(), EngineError> { todo!() }
-    /// Ends it: a signal, then SIGKILL. `NotModified` if it does not run.
-    pub async fn stop(&self, name: &str, options: StopOptions) -> Result<(), EngineError> { todo!() }
-    /// Stops it if it runs, and starts it.
-    pub async fn restart(&self, name: &str, options: StopOptions) -> Result<(), EngineError> { todo!() }
-    /// Sends a signal (name or number; empty: SIGKILL) to its PID 1.
-    pub async fn kill(&self, name: &str, signal: &str) -> Result<(), EngineError> { todo!() }
-    /// Freezes it.
-    pub async fn pause(&self, name: &str) -> Result<(), EngineError> { todo!() }
-    /// Thaws it.
-    pub async fn unpause(&self, name: &str) -> Result<(), EngineError> { todo!() }
-    /// Gives it another name.
-    pub async fn rename(&self, name: &str, new_name: &str) -> Result<(), EngineError> { todo!() }
-    /// Removes it.
-    pub async fn remove(&self, name: &str, options: RemoveOptions) -> Result<(), EngineError> { todo!() }
-    /// Changes limits and the restart policy; answers warnings.
-    pub async fn update(&self, name: &str, update: Update) -> Result<Vec<String>, EngineError> { todo!() }
-    /// Sets the size of its terminal.
-    pub async fn resize(&self, name: &str, height: u16, width: u16) -> Result<(), EngineError> { todo!() }
-    /// Registers a wait at once, and waits in the future that it returns. An exit that happens between the
-    /// two is not missed.
-    pub fn wait(
-        &self,
-        name: &str,
-        condition: WaitCondition,
-    ) -> Result<impl Future<Output = Waited> + Send + 'static, EngineError> { todo!(); Ok(async { todo!() }) }
+    /// Ends the engine's part: waits a little for what is being done. Containers go on running.
+    pub async fn shutdown(&self) {
+        self.shared.closing.cancel();
+        self.shared.tracker.close();
+        if tokio::time::timeout(SHUTDOWN, self.shared.tracker.wait()).await.is_err() {
+            tracing::warn!(tasks = self.shared.tracker.len(), "containers: some work did not end in time");
+        }
+    }
 
     /// One container.
-    pub fn inspect(&self, name: &str) -> Result<Arc<Container>, EngineError> { todo!() }
-    /// Ids of the execs that a container has.
-    pub fn exec_ids(&self, id: &str) -> Vec<String> { todo!() }
-    /// What a container wrote, and that with its image. Slow.
-    pub async fn size(&self, id: &str) -> Result<Size, EngineError> { todo!() }
+    pub fn inspect(&self, name: &str) -> Result<Arc<Container>, EngineError> {
+        Ok(self.shared.find(name)?.container())
+    }
+
+    /// Ids of the execs that a container has and that have not ended.
+    pub fn exec_ids(&self, id: &str) -> Vec<String> {
+        self.shared.find(id).map(|cell| cell.exec_ids()).unwrap_or_default()
+    }
+
     /// The file of a container's output, if it has one.
-    pub fn log_path(&self, id: &str) -> Option<PathBuf> { todo!() }
+    pub fn log_path(&self, id: &str) -> Option<PathBuf> {
+        self.shared.find(id).ok().and_then(|cell| self.shared.log_path(&cell.container()))
+    }
+
     /// `containers/<id>` below the data root.
-    pub fn dir(&self, id: &str) -> PathBuf { todo!() }
-    /// Containers, newest first, with sizes if asked for.
-    pub async fn list(&self, options: ListOptions) -> Result<Vec<(Arc<Container>, Option<Size>)>, EngineError> { todo!() }
+    pub fn dir(&self, id: &str) -> PathBuf {
+        self.shared.dir(id)
+    }
+
     /// How many there are.
-    pub fn counts(&self) -> Counts { todo!() }
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for cell in self.shared.cells() {
+            match cell.container().life.state {
+                State::Running(_) | State::Restarting(_) => counts.running += 1,
+                State::Paused(_) => counts.paused += 1,
+                _ => counts.stopped += 1,
+            }
+        }
+        counts
+    }
+
     /// Ids of the containers made from an image.
-    pub fn using_image(&self, image_id: &str) -> Vec<String> { todo!() }
+    pub fn using_image(&self, image_id: &str) -> Vec<String> {
+        let using = |cell: &Arc<Cell>| cell.container().image_id == image_id;
+        self.shared.cells().iter().filter(|cell| using(cell)).map(|cell| cell.id.clone()).collect()
+    }
 
-    /// Reads its output.
-    pub async fn logs(&self, name: &str, options: LogOptions) -> Result<Logs, EngineError> { todo!() }
-    /// Connects to its standard streams, now or when it starts.
-    pub async fn attach(&self, name: &str, options: AttachOptions) -> Result<Attached, EngineError> { todo!() }
-    /// Prepares a further process; answers its id.
-    pub async fn exec_create(&self, name: &str, spec: ExecSpec) -> Result<String, EngineError> { todo!() }
-    /// Starts it.
-    pub async fn exec_start(&self, exec: &str, start: ExecStart) -> Result<ExecStarted, EngineError> { todo!() }
-    /// One exec.
-    pub fn exec_inspect(&self, exec: &str) -> Result<ExecView, EngineError> { todo!() }
-    /// Sets the size of its terminal.
-    pub async fn exec_resize(&self, exec: &str, height: u16, width: u16) -> Result<(), EngineError> { todo!() }
-    /// Its processes; `args` as for `ps`, empty for the usual.
-    pub async fn top(&self, name: &str, args: &str) -> Result<Top, EngineError> { todo!() }
-    /// What it uses now; `None` if it does not run.
-    pub async fn stats(&self, name: &str) -> Result<Option<pintle_runtime::Stats>, EngineError> { todo!() }
-
-    /// Its root file system as a tar stream.
-    pub async fn export(&self, name: &str) -> Result<Archive, EngineError> { todo!() }
-    /// What is at a path.
-    pub async fn stat_path(&self, name: &str, path: &str) -> Result<PathStat, EngineError> { todo!() }
-    /// A path as a tar stream.
-    pub async fn copy_out(&self, name: &str, path: &str) -> Result<(PathStat, Archive), EngineError> { todo!() }
-    /// Unpacks a tar stream (plain or compressed) into a directory.
-    pub async fn copy_in(
+    /// Runs `work` to its end, whether or not the caller waits for that.
+    pub(super) async fn run<T: Send + 'static>(
         &self,
-        name: &str,
-        path: &str,
-        tar: impl AsyncRead + Send + Unpin + 'static,
-        options: CopyIn,
-    ) -> Result<(), EngineError> { todo!() }
-    /// What it changed in its root file system.
-    pub async fn changes(&self, name: &str) -> Result<Vec<pintle_image::Change>, EngineError> { todo!() }
-    /// Removes those that do not run and match (`label`, `label!`, `until`).
-    pub async fn prune(&self, filters: &BTreeMap<String, Vec<String>>) -> Result<Pruned, EngineError> { todo!() }
+        work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        match self.shared.spawn(work).await {
+            Ok(result) => result,
+            Err(error) => Err(EngineError::internal(format!("the engine failed: {error}"))),
+        }
+    }
+}
+
+impl Shared {
+    pub fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn find(&self, name: &str) -> Result<Arc<Cell>, EngineError> {
+        self.index().find(name)
+    }
+
+    pub fn cells(&self) -> Vec<Arc<Cell>> {
+        self.index().all()
+    }
+
+    pub fn dir(&self, id: &str) -> PathBuf {
+        self.config.data_root.join("containers").join(id)
+    }
+
+    pub fn log_path(&self, container: &Container) -> Option<PathBuf> {
+        match container.spec.log.driver.as_str() {
+            "none" => None,
+            _ => Some(self.dir(&container.id).join(format!("{}-json.log", container.id))),
+        }
+    }
+
+    /// Starts background work that shutdown waits for.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.tracker.spawn(work)
+    }
+
+    /// Takes one step of a container's life: makes it durable if it has to be, shows it, and leaves the other
+    /// effects to the caller, who holds the container's turn.
+    pub async fn advance(&self, cell: &Cell, event: Event) -> Result<Result<Vec<Effect>, Refusal>, EngineError> {
+        let (container, effects) = match self.decide(cell, event) {
+            Ok(next) => next,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if effects.contains(&Effect::Commit) {
+            self.records.put(Arc::clone(&container)).await?;
+        }
+        cell.show(container);
+        Ok(Ok(effects))
+    }
+
+    /// What the next step would be; nothing is changed yet.
+    #[expect(clippy::unused_self, reason = "reads as a question to the service")]
+    pub fn decide(&self, cell: &Cell, event: Event) -> Result<(Arc<Container>, Vec<Effect>), Refusal> {
+        let now = cell.container();
+        let (life, effects) = step(&now.life, event, now.policy())?;
+        Ok((Arc::new(Container { life, ..(*now).clone() }), effects))
+    }
+
+    /// Tells the world what happened to a container, with Docker's attributes.
+    pub fn announce(&self, container: &Container, action: impl Into<String>, more: &[(&str, String)]) {
+        let mut attributes: BTreeMap<String, String> = container.spec.labels.clone();
+        attributes.insert("image".to_owned(), container.spec.image.clone());
+        attributes.insert("name".to_owned(), container.name.clone());
+        for (key, value) in more {
+            attributes.insert((*key).to_owned(), value.clone());
+        }
+        self.events.publish(events::Event::new(
+            events::Kind::Container,
+            action,
+            container.id.clone(),
+            attributes,
+        ));
+    }
+}
+
+/// Runs blocking file work.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(EngineError::internal(format!("the engine failed: {error}"))),
+    }
+}
+
+/// What a refused step reads like where no request says it better.
+pub(super) fn refused(container: &Container, refusal: Refusal) -> EngineError {
+    let id = &container.id;
+    match refusal {
+        Refusal::NotModified => EngineError::new(ErrorKind::NotModified, format!("container {id} is already so")),
+        Refusal::NotRunning => EngineError::conflict(format!("container {id} is not running")),
+        Refusal::Running => EngineError::conflict(format!("container {id} is running")),
+        Refusal::Paused => EngineError::conflict(format!("container {id} is already paused")),
+        Refusal::NotPaused => EngineError::conflict(format!("Container {id} is not paused")),
+        Refusal::Restarting => {
+            EngineError::conflict(format!("Container {id} is restarting, wait until the container is running"))
+        }
+        Refusal::BeingRemoved => EngineError::conflict(format!("container {id} is marked for removal")),
+        Refusal::OutOfPlace => EngineError::conflict(format!("container {id} is in another state by now")),
+    }
 }

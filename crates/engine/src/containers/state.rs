@@ -383,3 +383,7 @@ fn again(life: &Lifecycle, exit: Exit, at: DateTime<Utc>) -> (Lifecycle, Vec<Eff
     next.backoff_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     (next, vec![Effect::Commit, Effect::Release, Effect::RestartAfter(delay)])
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

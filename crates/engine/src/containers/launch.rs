@@ -1,0 +1,426 @@
+//! Starting a container: what is mounted, written and run, in which order, and how a failure is undone.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::Utc;
+use futures_util::future;
+use pintle_contract::MountId;
+use pintle_runtime::{LogFile, Task, TaskConfig, cgroup::Setup, spec::resolve_user};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Container, ContainerSpec, Containers, Effect, Event, MountKind, MountPoint, Refusal, Run,
+    cell::Cell,
+    failpoint, hosts, oci,
+    service::{Shared, blocking, refused},
+};
+use crate::{EngineError, ErrorKind, volumes::Use, volumes::subpath::Subpath};
+
+/// What the end of a run waits for volume drivers; they finish in the background if they take longer.
+const UNMOUNT: Duration = Duration::from_secs(2);
+
+impl Containers {
+    /// Starts it. `NotModified` if it runs.
+    pub async fn start(&self, name: &str) -> Result<(), EngineError> {
+        let (shared, cell) = (Arc::clone(&self.shared), self.shared.find(name)?);
+        self.run(async move {
+            let _turn = cell.turn.lock().await;
+            shared.start_held(&cell, Event::Start).await
+        })
+        .await
+    }
+}
+
+/// Why a start failed, as the container's record keeps it.
+struct Failed {
+    code: i64,
+    error: EngineError,
+}
+
+impl From<EngineError> for Failed {
+    fn from(error: EngineError) -> Self {
+        Self { code: 128, error }
+    }
+}
+
+impl From<pintle_runtime::RuntimeError> for Failed {
+    fn from(error: pintle_runtime::RuntimeError) -> Self {
+        let code = i64::from(error.exit_code());
+        Self { code, error: EngineError::from(error).context("failed to create task for container") }
+    }
+}
+
+impl From<pintle_image::ImageError> for Failed {
+    fn from(error: pintle_image::ImageError) -> Self {
+        EngineError::from(error).into()
+    }
+}
+
+impl Shared {
+    /// Starts a container whose turn the caller has.
+    pub async fn start_held(self: &Arc<Self>, cell: &Arc<Cell>, event: Event) -> Result<(), EngineError> {
+        if cell.snapshot().gone {
+            return Err(EngineError::not_found(format!("No such container: {}", cell.id)));
+        }
+        let cancel = cell.begin_start();
+        match self.advance(cell, event).await? {
+            Ok(_) => {}
+            Err(Refusal::Paused) => {
+                return Err(EngineError::conflict("cannot start a paused container, try unpause instead"));
+            }
+            Err(Refusal::BeingRemoved) => {
+                return Err(EngineError::conflict("container is marked for removal and cannot be started"));
+            }
+            Err(refusal) => return Err(refused(&cell.container(), refusal)),
+        }
+        failpoint!("engine.start.after_intent");
+        let mounted = Mutex::new(Vec::new());
+        match self.launch(cell, &cancel, &mounted).await {
+            Ok((task, run)) => {
+                let container = cell.container();
+                // A late refusal cannot be: the turn is ours and the state is `Starting`.
+                let _ = self.advance(cell, Event::Launched(run)).await?;
+                self.announce(&container, "start", &[]);
+                self.watch_task(cell, task);
+                Ok(())
+            }
+            Err(failed) => {
+                let mounted = mounted.into_inner().unwrap_or_else(PoisonError::into_inner);
+                self.release(cell, &mounted).await;
+                drop(cell.take_promises());
+                let event = Event::LaunchFailed {
+                    code: failed.code,
+                    error: failed.error.message.clone(),
+                    at: Utc::now(),
+                };
+                let effects = self.advance(cell, event).await?.unwrap_or_default();
+                self.follow_up(cell, &effects).await;
+                Err(failed.error)
+            }
+        }
+    }
+
+    async fn launch(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        cancel: &CancellationToken,
+        mounted: &Mutex<Vec<MountPoint>>,
+    ) -> Result<(Task, Run), Failed> {
+        let container = cell.container();
+        let dir = self.dir(&container.id);
+        let files = {
+            let (container, dir) = (Arc::clone(&container), dir.clone());
+            blocking(move || Ok(hosts::write(&container, &dir)?))
+        };
+        // Side by side: none of these needs another, and a plugin may take its time.
+        let (root, files, sources) = future::join3(
+            self.images.mount_rootfs(&container.id, &dir),
+            files,
+            cancellable(cancel, self.sources(&container, mounted)),
+        )
+        .await;
+        let (root, mut sources) = (root?, sources?);
+        sources.0.extend(files?);
+        failpoint!("engine.start.after_mount");
+        self.remember_sources(cell, &sources.0);
+
+        let (spec, from) = (Arc::clone(&container.spec), root.clone());
+        let user = blocking(move || prepare_root(&from, &spec)).await?;
+        let setup = Setup::detect();
+        let around = oci::Surroundings { setup, user, sources: sources.0 };
+        let (oci, seccomp) = oci::build(&container, &around)?;
+        let spec = &container.spec;
+        let mut config = TaskConfig::new(&container.id, root, oci);
+        config.terminal = spec.tty;
+        config.stdin_open = spec.open_stdin;
+        config.stdin_once = spec.stdin_once;
+        config.console_size = spec.console_size;
+        config.log = match self.log_path(&container) {
+            Some(path) => log_file(spec, path)?,
+            None => None,
+        };
+        config.seccomp = seccomp;
+        config.oom_score_adj = Some(spec.oom_score_adj);
+        config.cgroup = self.cgroup(&container);
+        config.init = spec.init;
+        if cancel.is_cancelled() {
+            return Err(cancelled().into());
+        }
+        let task = self.runtime.create(config).await?;
+        // From here on the task's own mount namespace holds the subpaths.
+        drop(sources.1);
+        failpoint!("engine.start.after_create");
+        cell.set_task(Some(task.clone()));
+        self.connect(cell, &task).await;
+        task.start().await?;
+        failpoint!("engine.start.after_start");
+        Ok((task.clone(), Run { pid: task.pid().unwrap_or_default(), started_at: Utc::now() }))
+    }
+
+    /// Gives those who attached early their connection.
+    pub async fn connect(&self, cell: &Cell, task: &Task) {
+        for (attach, promise) in cell.take_promises() {
+            match task.attach(attach).await {
+                // A client that went away meanwhile needs none.
+                Ok(stream) => drop(promise.send(stream)),
+                Err(error) => tracing::warn!(container = %cell.id, %error, "cannot attach a waiting client"),
+            }
+        }
+    }
+
+    fn cgroup(&self, container: &Container) -> String {
+        let parent = match container.spec.cgroup_parent.as_str() {
+            "" => &self.config.cgroup_parent,
+            parent => parent,
+        };
+        super::mounts::clean(&format!("/{parent}/{}", container.id))
+    }
+
+    /// Finds or makes what is to be mounted. Volumes that were mounted are noted in `mounted` at once.
+    async fn sources(
+        &self,
+        container: &Container,
+        mounted: &Mutex<Vec<MountPoint>>,
+    ) -> Result<(Vec<oci::Source>, Vec<Subpath>), EngineError> {
+        let found = future::try_join_all(container.mounts.iter().map(|mount| async move {
+            match mount.kind {
+                MountKind::Tmpfs => Ok((oci::Source { path: PathBuf::new(), point: mount.clone() }, None)),
+                MountKind::Bind => {
+                    let point = mount.clone();
+                    let path = blocking(move || bind_source(&point)).await?;
+                    Ok((oci::Source { path, point: mount.clone() }, None))
+                }
+                MountKind::Volume => self.volume_source(container, mount, mounted).await,
+            }
+        }))
+        .await?;
+        let (sources, subpaths): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        Ok((sources, subpaths.into_iter().flatten().collect()))
+    }
+
+    async fn volume_source(
+        &self,
+        container: &Container,
+        mount: &MountPoint,
+        mounted: &Mutex<Vec<MountPoint>>,
+    ) -> Result<(oci::Source, Option<Subpath>), EngineError> {
+        let name = mount.name.clone().unwrap_or_default();
+        let seen = Use {
+            destination: mount.destination.clone(),
+            read_write: mount.rw,
+            propagation: mount.propagation.clone(),
+        };
+        let id = MountId(mount.mount_id.clone());
+        let path = self.volumes.mount_as(&name, &container.id, &id, &seen).await?;
+        mounted.lock().unwrap_or_else(PoisonError::into_inner).push(mount.clone());
+        let mut point = mount.clone();
+        point.source.clone_from(&path);
+        if mount.subpath.is_empty() {
+            return Ok((oci::Source { path, point }, None));
+        }
+        let part = self.volumes.subpath(&path, &mount.subpath).await?;
+        Ok((oci::Source { path: part.path().to_owned(), point }, Some(part)))
+    }
+
+    /// Shows where volumes turned out to be.
+    fn remember_sources(&self, cell: &Cell, sources: &[oci::Source]) {
+        let container = cell.container();
+        let mut points = (*container.mounts).clone();
+        for point in points.iter_mut().filter(|point| point.kind == MountKind::Volume) {
+            if let Some(source) = sources.iter().find(|source| source.point.destination == point.destination) {
+                point.source.clone_from(&source.point.source);
+            }
+        }
+        if points != *container.mounts {
+            cell.show(Arc::new(Container { mounts: Arc::new(points), ..(*container).clone() }));
+        }
+    }
+
+    /// Gives back what a run held: its task, these volumes, the root file system, in this order; that the
+    /// root is still mounted tells the next engine that this was not finished.
+    pub async fn release(&self, cell: &Cell, volumes: &[MountPoint]) {
+        let id = &cell.id;
+        let deleted = match cell.task() {
+            Some(task) => task.delete().await.map(drop),
+            None => self.runtime.cleanup_orphan(id).await,
+        };
+        cell.set_task(None);
+        if let Err(error) = deleted {
+            tracing::warn!(container = %id, %error, "something of its processes could not be removed");
+        }
+        failpoint!("engine.release.after_task");
+        self.unmount_volumes(id, volumes).await;
+        failpoint!("engine.release.after_volumes");
+        let views = cell.views.lock().await;
+        if *views == 0
+            && let Err(error) = self.images.unmount_rootfs(id, &self.dir(id)).await
+        {
+            tracing::warn!(container = %id, %error, "its root file system could not be unmounted");
+        }
+    }
+
+    /// Unmounts volumes, side by side; a driver that does not answer soon goes on in the background.
+    pub async fn unmount_volumes(&self, id: &str, volumes: &[MountPoint]) {
+        let all = volumes.iter().filter(|mount| mount.kind == MountKind::Volume).map(|mount| async move {
+            let name = mount.name.as_deref().unwrap_or_default();
+            if let Err(error) = self.volumes.unmount(name, &MountId(mount.mount_id.clone())).await {
+                tracing::warn!(container = %id, volume = %name, %error, "a volume could not be unmounted");
+            }
+        });
+        if tokio::time::timeout(UNMOUNT, future::join_all(all)).await.is_err() {
+            tracing::warn!(container = %id, "a volume driver is slow to unmount; going on without it");
+        }
+    }
+
+    /// Does what a step left to do at the end of a run. The caller has the turn.
+    pub async fn follow_up(self: &Arc<Self>, cell: &Arc<Cell>, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::RestartAfter(delay) => self.restart_after(cell, *delay),
+                Effect::AutoRemove => {
+                    if let Err(error) = self.remove_held(cell, true, true).await {
+                        tracing::warn!(container = %cell.id, %error, "could not be removed after its end");
+                    }
+                }
+                Effect::Commit | Effect::Launch | Effect::Release | Effect::Delete => {}
+            }
+        }
+    }
+}
+
+fn cancelled() -> EngineError {
+    EngineError::new(ErrorKind::Conflict, "the start was cancelled: somebody stopped or removed the container")
+}
+
+async fn cancellable<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(cancelled()),
+        result = work => result,
+    }
+}
+
+/// The host path of a bind; made if it may be.
+pub(super) fn bind_source(mount: &MountPoint) -> Result<PathBuf, EngineError> {
+    match std::fs::metadata(&mount.source) {
+        Ok(_) => Ok(mount.source.clone()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && mount.create_source => {
+            std::fs::create_dir_all(&mount.source).map_err(|error| {
+                EngineError::internal(format!(
+                    "error while creating mount source path '{}': {error}",
+                    mount.source.display()
+                ))
+            })?;
+            Ok(mount.source.clone())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(EngineError::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            mount.source.display()
+        ))),
+        Err(error) => Err(EngineError::internal(format!("{}: {error}", mount.source.display()))),
+    }
+}
+
+/// Looks up the user and makes the working directory, both inside the container's root.
+fn prepare_root(root: &Path, spec: &ContainerSpec) -> Result<pintle_runtime::spec::ResolvedUser, EngineError> {
+    let user = resolve_user(root, &spec.user, &spec.group_add).map_err(|error| EngineError::invalid(error.to_string()))?;
+    if !spec.working_dir.is_empty() {
+        super::files::make_dir(root, &spec.working_dir)?;
+    }
+    Ok(user)
+}
+
+/// Where and how output is kept; `None` keeps nothing.
+pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<LogFile>, EngineError> {
+    if spec.log.driver == "none" {
+        return Ok(None);
+    }
+    let mut file = LogFile { path, max_size: None, max_files: 1, ..LogFile::default() };
+    for (key, value) in &spec.log.options {
+        match key.as_str() {
+            "max-size" => file.max_size = size(value)?,
+            "max-file" => {
+                file.max_files = value.parse().ok().filter(|count| (1..=1000).contains(count)).ok_or_else(|| {
+                    EngineError::invalid(format!("invalid log opt max-file: {value}: must be from 1 to 1000"))
+                })?;
+            }
+            "labels" => {
+                for name in value.split(',') {
+                    if let Some(label) = spec.labels.get(name) {
+                        file.attrs.insert(name.to_owned(), label.clone());
+                    }
+                }
+            }
+            "env" => {
+                for name in value.split(',') {
+                    if let Some((_, set)) = spec.env.iter().filter_map(|v| v.split_once('=')).find(|(k, _)| *k == name) {
+                        file.attrs.insert(name.to_owned(), set.to_owned());
+                    }
+                }
+            }
+            "tag" => {
+                if !value.is_empty() {
+                    file.attrs.insert("tag".to_owned(), value.clone());
+                }
+            }
+            "labels-regex" | "env-regex" | "compress" | "mode" | "max-buffer-size" => {}
+            _ => {
+                return Err(EngineError::invalid(format!("unknown log opt '{key}' for json-file log driver")));
+            }
+        }
+    }
+    if file.max_size.is_none() && file.max_files > 1 {
+        return Err(EngineError::invalid("compress and max-file cannot be used when max-size is not set"));
+    }
+    Ok(Some(file))
+}
+
+/// `10m` and the like, in powers of two; `-1` means no limit.
+fn size(text: &str) -> Result<Option<u64>, EngineError> {
+    let invalid = || EngineError::invalid(format!("invalid log opt max-size: {text}"));
+    if text == "-1" {
+        return Ok(None);
+    }
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match lower.get(digits.len()..).unwrap_or_default() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(invalid()),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| invalid())?;
+    number.checked_mul(factor).filter(|bytes| *bytes > 0).map(Some).ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+    use super::*;
+
+    #[test]
+    fn log_options() {
+        let mut spec = ContainerSpec::default();
+        spec.log.options = [("max-size", "10m"), ("max-file", "3"), ("labels", "a,b"), ("env", "E")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        spec.labels.insert("a".into(), "1".into());
+        spec.env = vec!["E=2=3".into()];
+        let file = log_file(&spec, "/l".into()).unwrap().unwrap();
+        assert_eq!((file.max_size, file.max_files), (Some(10 << 20), 3));
+        assert_eq!(file.attrs, [("E", "2=3"), ("a", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        for (key, value) in [("max-size", "x"), ("max-size", "0"), ("max-file", "0"), ("bogus", "1"), ("max-file", "2")] {
+            spec.log.options = [(key.to_owned(), value.to_owned())].into();
+            log_file(&spec, "/l".into()).unwrap_err();
+        }
+    }
+}

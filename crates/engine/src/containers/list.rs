@@ -1,0 +1,135 @@
+//! Lists, sizes and pruning.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+};
+
+use chrono::Utc;
+
+use super::{
+    Container, Containers, ListOptions, Pruned, Size,
+    filter::{self, Filter, World},
+    service::{Shared, blocking},
+};
+use crate::{EngineError, ErrorKind};
+
+impl Containers {
+    /// Containers, newest first, with sizes if asked for. Waits for no container and no plugin.
+    pub async fn list(
+        &self,
+        options: ListOptions,
+    ) -> Result<Vec<(Arc<Container>, Option<Size>)>, EngineError> {
+        let filter = Filter::new(&options.filters)?;
+        let all = options.all || options.limit > 0 || filter.wants_all();
+        let mut found = self.shared.matching(&filter)?;
+        found.retain(|container| all || container.life.is_running());
+        found.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+        if options.limit > 0 {
+            found.truncate(options.limit);
+        }
+        let mut listed = Vec::with_capacity(found.len());
+        for container in found {
+            let size = if options.size { Some(self.size(&container.id).await?) } else { None };
+            listed.push((container, size));
+        }
+        Ok(listed)
+    }
+
+    /// What a container wrote, and that with its image. Slow.
+    pub async fn size(&self, id: &str) -> Result<Size, EngineError> {
+        let container = self.shared.find(id)?.container();
+        let image = self.shared.images.get(&container.image_id).map_or(0, |image| image.size);
+        let dir = self.shared.dir(&container.id).join("rw/diff");
+        let rw = blocking(move || Ok(disk_use(&dir))).await?;
+        Ok(Size { rw, root: rw.saturating_add(image) })
+    }
+
+    /// Removes those that do not run and match (`label`, `label!`, `until`).
+    pub async fn prune(&self, filters: &BTreeMap<String, Vec<String>>) -> Result<Pruned, EngineError> {
+        let mut until = None;
+        let mut rest = BTreeMap::new();
+        for (key, values) in filters {
+            match key.as_str() {
+                "until" => {
+                    let [one] = values.as_slice() else {
+                        return Err(EngineError::invalid("more than one until filter specified"));
+                    };
+                    until = Some(filter::until(one, Utc::now())?);
+                }
+                "label" | "label!" => {
+                    rest.insert(key.clone(), values.clone());
+                }
+                _ => return Err(EngineError::invalid(format!("invalid filter '{key}'"))),
+            }
+        }
+        let filter = Filter::new(&rest)?;
+        let mut pruned = Pruned::default();
+        for container in self.shared.matching(&filter)? {
+            let idle = !container.life.is_running() && !container.life.may_hold();
+            if !idle || until.is_some_and(|until| container.created > until) {
+                continue;
+            }
+            let size = self.size(&container.id).await.unwrap_or_default();
+            match self.remove(&container.id, super::RemoveOptions::default()).await {
+                Ok(()) => {
+                    pruned.space_reclaimed = pruned.space_reclaimed.saturating_add(size.rw);
+                    pruned.deleted.push(container.id.clone());
+                }
+                Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
+                Err(error) => tracing::warn!(container = %container.id, %error, "could not be pruned"),
+            }
+        }
+        Ok(pruned)
+    }
+}
+
+impl Shared {
+    fn matching(&self, filter: &Filter) -> Result<Vec<Arc<Container>>, EngineError> {
+        let created = |names: &[String]| -> Result<_, EngineError> {
+            let found = names.iter().map(|name| Ok(self.find(name)?.container().created));
+            found.collect::<Result<Vec<_>, EngineError>>()
+        };
+        let since = created(&filter.since)?.into_iter().max();
+        let before = created(&filter.before)?.into_iter().min();
+        let ids = std::cell::RefCell::new(BTreeMap::<String, Option<pintle_image::Image>>::new());
+        let is_ancestor = |name: &str, container: &Container| {
+            if container.spec.image == name {
+                return true;
+            }
+            let mut ids = ids.borrow_mut();
+            let wanted = ids.entry(name.to_owned()).or_insert_with(|| self.images.get(name).ok());
+            let Some(wanted) = wanted else { return false };
+            if container.image_id == wanted.id.as_str() {
+                return true;
+            }
+            // An image made on top of it begins with the same layers.
+            !wanted.layers.is_empty()
+                && self.images.get(&container.image_id).is_ok_and(|own| own.layers.starts_with(&wanted.layers))
+        };
+        let world = World { is_ancestor: &is_ancestor, since, before };
+        let cells = self.cells();
+        Ok(cells.iter().map(|cell| cell.container()).filter(|one| filter.matches(one, &world)).collect())
+    }
+}
+
+/// Bytes of all files below `dir`, each once.
+fn disk_use(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut total = 0u64;
+    let mut seen = std::collections::HashSet::new();
+    let mut pending = vec![dir.to_owned()];
+    while let Some(dir) = pending.pop() {
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        for entry in entries.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                pending.push(entry.path());
+            } else if metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino())) {
+                total = total.saturating_add(metadata.len());
+            }
+        }
+    }
+    total
+}

@@ -1,0 +1,368 @@
+//! Reading a log that is written, rotated and truncated by somebody else meanwhile.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+/// A record longer than this is not one of ours: it is dropped.
+const LONGEST: usize = 4 << 20;
+/// More rotated files than this are not looked for.
+const MOST_FILES: u32 = 1000;
+
+/// Reads complete lines from the oldest file to the newest, and goes on where writing goes on.
+#[derive(Debug)]
+pub(super) struct Reader {
+    path: PathBuf,
+    /// Still to be read, the next one last.
+    pending: Vec<File>,
+    current: Option<File>,
+    /// The beginning of a line whose end is not there yet.
+    partial: Vec<u8>,
+    dropping: bool,
+}
+
+/// What one read brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read1 {
+    /// Complete lines, with their newlines.
+    Lines(Vec<u8>),
+    /// Nothing more at this moment.
+    End,
+}
+
+impl Reader {
+    /// Opens what there is; with `tail`, at the last so many lines. Reads nothing yet but what it needs to
+    /// count lines.
+    pub fn open(path: &Path, tail: Option<usize>) -> io::Result<Self> {
+        // Newest first.
+        let mut files = open_all(path)?;
+        if let Some(lines) = tail {
+            let mut left = lines;
+            let mut keep = files.len();
+            for (at, file) in files.iter_mut().enumerate() {
+                left = seek_to_tail(file, left)?;
+                if left == 0 {
+                    keep = at + 1;
+                    break;
+                }
+            }
+            files.truncate(keep);
+        }
+        let mut pending = files;
+        // Only the newest file is still written, and it may not exist yet.
+        let current = pending.pop();
+        Ok(Self { path: path.to_owned(), pending, current, partial: Vec::new(), dropping: false })
+    }
+
+    /// The next complete lines.
+    pub fn read(&mut self) -> io::Result<Read1> {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let Some(file) = &mut self.current else {
+                match File::open(&self.path) {
+                    Ok(file) => self.current = Some(file),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Read1::End),
+                    Err(error) => return Err(error),
+                }
+                continue;
+            };
+            let count = file.read(&mut buffer)?;
+            if count > 0 {
+                let lines = self.take_lines(buffer.get(..count).unwrap_or_default());
+                if lines.is_empty() {
+                    continue;
+                }
+                return Ok(Read1::Lines(lines));
+            }
+            if let Some(next) = self.pending.pop() {
+                self.move_to(next);
+                continue;
+            }
+            match self.follow()? {
+                Some(next) => {
+                    // What was written between our last read and the rotation.
+                    let mut rest = Vec::new();
+                    if let Some(file) = &mut self.current {
+                        file.take(LONGEST as u64).read_to_end(&mut rest)?;
+                    }
+                    let lines = self.take_lines(&rest);
+                    self.move_to(next);
+                    if !lines.is_empty() {
+                        return Ok(Read1::Lines(lines));
+                    }
+                }
+                None => return Ok(Read1::End),
+            }
+        }
+    }
+
+    fn move_to(&mut self, next: File) {
+        // A line does not go on in another file: what is half is lost.
+        self.partial.clear();
+        self.dropping = false;
+        self.current = Some(next);
+    }
+
+    /// At the end of the newest file that we know: what to read next, if writing goes on elsewhere.
+    fn follow(&mut self) -> io::Result<Option<File>> {
+        let Some(current) = &mut self.current else { return Ok(None) };
+        let ours = current.metadata()?;
+        let live = match std::fs::metadata(&self.path) {
+            Ok(live) => live,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if same(&ours, &live) {
+            if current.stream_position()? > ours.len() {
+                current.seek(SeekFrom::Start(0))?;
+                self.partial.clear();
+                return Ok(Some(current.try_clone()?));
+            }
+            return Ok(None);
+        }
+        // Rotated, perhaps more than once: go on behind our file, or with all there is if it is gone.
+        let mut newer = Vec::new();
+        for file in open_all(&self.path)? {
+            if same(&file.metadata()?, &ours) {
+                break;
+            }
+            newer.push(file);
+        }
+        let next = newer.pop();
+        self.pending = newer;
+        Ok(next)
+    }
+
+    fn take_lines(&mut self, mut bytes: &[u8]) -> Vec<u8> {
+        if self.dropping {
+            match bytes.iter().position(|&byte| byte == b'\n') {
+                Some(end) => {
+                    self.dropping = false;
+                    bytes = bytes.get(end + 1..).unwrap_or_default();
+                }
+                None => return Vec::new(),
+            }
+        }
+        let Some(last) = bytes.iter().rposition(|&byte| byte == b'\n') else {
+            self.partial.extend_from_slice(bytes);
+            if self.partial.len() > LONGEST {
+                self.partial = Vec::new();
+                self.dropping = true;
+            }
+            return Vec::new();
+        };
+        let (whole, rest) = bytes.split_at(last + 1);
+        let mut lines = std::mem::take(&mut self.partial);
+        lines.extend_from_slice(whole);
+        self.partial.extend_from_slice(rest);
+        lines
+    }
+}
+
+fn same(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
+    a.ino() == b.ino() && a.dev() == b.dev()
+}
+
+/// The live file and the rotated ones, newest first. Renames meanwhile are noticed and it is done again.
+fn open_all(path: &Path) -> io::Result<Vec<File>> {
+    let mut files = Vec::new();
+    for _ in 0..16 {
+        files.clear();
+        for number in 0..MOST_FILES {
+            let name = if number == 0 { path.to_owned() } else { numbered(path, number) };
+            match File::open(name) {
+                Ok(file) => files.push(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && number > 0 => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let live = std::fs::metadata(path);
+        let stable = match (files.first(), live) {
+            (Some(first), Ok(live)) => same(&first.metadata()?, &live),
+            (None, Err(_)) => true,
+            _ => false,
+        };
+        if stable {
+            break;
+        }
+    }
+    Ok(files)
+}
+
+pub(super) fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
+/// Seeks to the start of the last `lines` complete lines and says how many are missing. At most as many bytes
+/// as those lines have are read.
+fn seek_to_tail(file: &mut File, lines: usize) -> io::Result<usize> {
+    let length = file.metadata()?.len();
+    if lines == 0 {
+        // A line that is half written now belongs to what comes.
+        let (_, complete) = scan_back(file, length, 1)?;
+        file.seek(SeekFrom::Start(complete.map_or(0, |at| at + 1)))?;
+        return Ok(0);
+    }
+    // Each line ends with a newline: the start of the n-th last is behind the (n+1)-th last newline.
+    let (seen, start) = scan_back(file, length, lines.saturating_add(1))?;
+    file.seek(SeekFrom::Start(start.map_or(0, |at| at + 1)))?;
+    Ok(if start.is_some() { 0 } else { lines.saturating_sub(seen) })
+}
+
+/// Looks for newlines from the end; how many were seen, and where the `wanted`-th is.
+fn scan_back(file: &File, length: u64, wanted: usize) -> io::Result<(usize, Option<u64>)> {
+    let mut buffer = vec![0; CHUNK];
+    let mut end = length;
+    let mut seen = 0;
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK as u64);
+        let size = usize::try_from(end - start).unwrap_or(CHUNK);
+        let chunk = buffer.get_mut(..size).unwrap_or_default();
+        file.read_exact_at(chunk, start)?;
+        for (at, byte) in chunk.iter().enumerate().rev() {
+            if *byte == b'\n' {
+                seen += 1;
+                if seen == wanted {
+                    return Ok((seen, Some(start + at as u64)));
+                }
+            }
+        }
+        end = start;
+    }
+    Ok((seen, None))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+    use std::{fs, io::Write};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn append(path: &Path, text: &str) {
+        fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn rotate(path: &Path, files: u32) {
+        for number in (1..files).rev() {
+            let from = if number == 1 { path.to_owned() } else { numbered(path, number - 1) };
+            let _ = fs::rename(from, numbered(path, number));
+        }
+        append(path, "");
+    }
+
+    fn drain(reader: &mut Reader) -> String {
+        let mut all = Vec::new();
+        while let Read1::Lines(lines) = reader.read().unwrap() {
+            all.extend(lines);
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    #[test]
+    fn rotated_files_come_first_and_half_a_line_waits_for_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        append(&path, "1\n2\n");
+        rotate(&path, 3);
+        append(&path, "3\nhal");
+        let mut reader = Reader::open(&path, None).unwrap();
+        assert_eq!(drain(&mut reader), "1\n2\n3\n");
+        append(&path, "f\n");
+        assert_eq!(drain(&mut reader), "half\n");
+    }
+
+    #[test]
+    fn following_survives_rotations_and_truncation() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        let mut reader = Reader::open(&path, None).unwrap();
+        assert_eq!(drain(&mut reader), "");
+        append(&path, "1\n");
+        assert_eq!(drain(&mut reader), "1\n");
+        append(&path, "2\n");
+        rotate(&path, 5);
+        append(&path, "3\n");
+        rotate(&path, 5);
+        append(&path, "4\n");
+        assert_eq!(drain(&mut reader), "2\n3\n4\n");
+        File::create(&path).unwrap();
+        append(&path, "5\n");
+        // Same length as before truncation would be missed; shorter is seen.
+        File::create(&path).unwrap();
+        assert_eq!(drain(&mut reader), "");
+        append(&path, "6\n");
+        assert_eq!(drain(&mut reader), "6\n");
+    }
+
+    #[test]
+    fn a_log_that_outran_us_is_read_from_what_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        append(&path, "1\n");
+        let mut reader = Reader::open(&path, None).unwrap();
+        assert_eq!(drain(&mut reader), "1\n");
+        for n in 2..6 {
+            rotate(&path, 2);
+            append(&path, &format!("{n}\n"));
+        }
+        assert_eq!(drain(&mut reader), "4\n5\n");
+    }
+
+    proptest! {
+        #[test]
+        fn tail_gives_the_last_lines_wherever_they_are(
+            lines in proptest::collection::vec("[a-z]{0,6}", 0..40),
+            cuts in proptest::collection::vec(0usize..40, 0..3),
+            tail in 0usize..50,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("l");
+            append(&path, "");
+            for (at, line) in lines.iter().enumerate() {
+                if cuts.contains(&at) {
+                    rotate(&path, 9);
+                }
+                append(&path, &format!("{line}\n"));
+            }
+            let got = drain(&mut Reader::open(&path, Some(tail)).unwrap());
+            let from = lines.len().saturating_sub(tail);
+            let want: String = lines[from..].iter().map(|line| format!("{line}\n")).collect();
+            prop_assert_eq!(got, want);
+        }
+
+        #[test]
+        fn reading_at_any_time_loses_and_repeats_nothing(
+            steps in proptest::collection::vec((0u8..4, "[a-z]{1,5}"), 0..60),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("l");
+            append(&path, "");
+            let mut reader = Reader::open(&path, None).unwrap();
+            let (mut want, mut got) = (String::new(), String::new());
+            for (what, text) in steps {
+                match what {
+                    0 | 1 => {
+                        append(&path, &format!("{text}\n"));
+                        want.push_str(&format!("{text}\n"));
+                    }
+                    2 => rotate(&path, 100),
+                    _ => got.push_str(&drain(&mut reader)),
+                }
+            }
+            got.push_str(&drain(&mut reader));
+            prop_assert_eq!(got, want);
+        }
+    }
+}

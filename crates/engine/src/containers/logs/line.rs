@@ -1,0 +1,139 @@
+//! One record of a json-file log, and how it is sent.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
+
+use crate::containers::LogOptions;
+
+/// `{"log":"…\n","stream":"stdout","attrs":{…},"time":"…"}`. A piece of a long line has no newline.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(super) struct Line<'a> {
+    #[serde(borrow, default)]
+    pub log: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub stream: Cow<'a, str>,
+    #[serde(default)]
+    pub attrs: BTreeMap<String, String>,
+    pub time: DateTime<Utc>,
+}
+
+impl<'a> Line<'a> {
+    /// `None` for what is not a record: a torn write after a crash, or somebody's edit.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// Appends the record to `out` as the client wants it, with a frame header unless `tty`.
+    pub fn send(&self, options: &LogOptions, tty: bool, out: &mut BytesMut) {
+        let mut prefix = String::new();
+        if options.timestamps {
+            prefix.push_str(&self.time.to_rfc3339_opts(SecondsFormat::Nanos, true));
+            prefix.push(' ');
+        }
+        if options.details {
+            prefix.push_str(&attributes(&self.attrs));
+            prefix.push(' ');
+        }
+        if !tty {
+            let length = prefix.len() + self.log.len();
+            out.put_u8(if self.stream == "stderr" { 2 } else { 1 });
+            out.put_bytes(0, 3);
+            out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+        }
+        out.put_slice(prefix.as_bytes());
+        out.put_slice(self.log.as_bytes());
+    }
+
+    /// Whether the client wants the stream that it came from.
+    pub fn wanted(&self, options: &LogOptions) -> bool {
+        match &*self.stream {
+            "stderr" => options.stderr,
+            _ => options.stdout,
+        }
+    }
+}
+
+/// `a=1,b=2`, with what could be mistaken for a separator escaped.
+fn attributes(attrs: &BTreeMap<String, String>) -> String {
+    let escape = |text: &str| -> String {
+        text.bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+                b' ' => "+".to_owned(),
+                byte => format!("%{byte:02X}"),
+            })
+            .collect()
+    };
+    let pairs: Vec<String> = attrs.iter().map(|(k, v)| format!("{}={}", escape(k), escape(v))).collect();
+    pairs.join(",")
+}
+
+/// Turns a batch of raw records into what is sent.
+pub(super) fn render(lines: &[u8], options: &LogOptions, tty: bool) -> Rendered {
+    let mut out = BytesMut::with_capacity(lines.len());
+    for raw in lines.split(|&byte| byte == b'\n').filter(|raw| !raw.is_empty()) {
+        let Some(line) = Line::parse(raw) else { continue };
+        if options.until.is_some_and(|until| line.time > until) {
+            return Rendered { bytes: out.freeze(), past_until: true };
+        }
+        if line.wanted(options) && options.since.is_none_or(|since| line.time >= since) {
+            line.send(options, tty, &mut out);
+        }
+    }
+    Rendered { bytes: out.freeze(), past_until: false }
+}
+
+pub(super) struct Rendered {
+    pub bytes: Bytes,
+    /// A later record than the client wants was seen.
+    pub past_until: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+    use super::*;
+
+    const RECORD: &str = r#"{"log":"hé\n","stream":"stderr","attrs":{"b":"x,y","a":"1"},"time":"2026-01-02T03:04:05.6Z"}"#;
+
+    fn all() -> LogOptions {
+        LogOptions { stdout: true, stderr: true, ..LogOptions::default() }
+    }
+
+    #[test]
+    fn frames_and_raw() {
+        let framed = render(RECORD.as_bytes(), &all(), false).bytes;
+        assert_eq!(&framed[..], b"\x02\0\0\0\0\0\0\x04h\xc3\xa9\n");
+        assert_eq!(&render(RECORD.as_bytes(), &all(), true).bytes[..], "hé\n".as_bytes());
+        let none = LogOptions { stdout: true, ..LogOptions::default() };
+        assert!(render(RECORD.as_bytes(), &none, true).bytes.is_empty());
+    }
+
+    #[test]
+    fn prefixes() {
+        let options = LogOptions { timestamps: true, details: true, ..all() };
+        let raw = render(RECORD.as_bytes(), &options, true).bytes;
+        assert_eq!(std::str::from_utf8(&raw).unwrap(), "2026-01-02T03:04:05.600000000Z a=1,b=x%2Cy hé\n");
+    }
+
+    #[test]
+    fn since_and_until_include_their_instant() {
+        let at: DateTime<Utc> = "2026-01-02T03:04:05.6Z".parse().unwrap();
+        let later = at + chrono::TimeDelta::nanoseconds(1);
+        let sent = |options: LogOptions| !render(RECORD.as_bytes(), &options, true).bytes.is_empty();
+        assert!(sent(LogOptions { since: Some(at), until: Some(at), ..all() }));
+        assert!(!sent(LogOptions { since: Some(later), ..all() }));
+        let rendered = render(RECORD.as_bytes(), &LogOptions { until: Some(at - (later - at)), ..all() }, true);
+        assert!(rendered.past_until && rendered.bytes.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_a_record_is_passed_over() {
+        let text = format!("{{\"log\":\"torn\n{RECORD}\nnonsense\n");
+        assert_eq!(&render(text.as_bytes(), &all(), true).bytes[..], "hé\n".as_bytes());
+    }
+}

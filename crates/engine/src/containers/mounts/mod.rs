@@ -1,0 +1,82 @@
+//! Mounts as clients ask for them, made into one list of [`MountPoint`]s.
+
+mod parse;
+
+pub(super) use parse::{clean, parse_bind, parse_long, parse_volumes_from};
+
+use std::collections::BTreeMap;
+
+use super::{Container, ContainerSpec, MountKind, MountPoint};
+use crate::EngineError;
+
+/// Every mount that a specification asks for, by destination, in Docker's order of precedence: mounts taken
+/// over from other containers give way to `binds` and `mounts`, those to nothing; two that ask for the same
+/// destination in `binds`, `mounts` and `tmpfs` are an error. Anonymous volumes of the image and of
+/// `Config.Volumes` come last, where nothing else is mounted. Volumes have no names or ids yet where the client
+/// gave none.
+pub(super) fn resolve(
+    spec: &ContainerSpec,
+    find: &dyn Fn(&str) -> Result<std::sync::Arc<Container>, EngineError>,
+) -> Result<Vec<MountPoint>, EngineError> {
+    let mut points: BTreeMap<String, MountPoint> = BTreeMap::new();
+
+    for text in &spec.volumes_from {
+        let (from, mode) = parse_volumes_from(text)?;
+        for taken in find(from)?.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs) {
+            let mut mount = taken.clone();
+            mount.mount_id.clear();
+            mount.rw = mount.rw && mode.is_none_or(|mode| mode != "ro");
+            if let Some(mode) = mode {
+                mode.clone_into(&mut mount.mode);
+            }
+            points.insert(mount.destination.clone(), mount);
+        }
+    }
+
+    let mut explicit: std::collections::BTreeSet<String> =
+        spec.tmpfs.keys().map(|path| clean(path)).collect();
+    let mut add = |mount: MountPoint| {
+        if !explicit.insert(mount.destination.clone()) {
+            return Err(EngineError::invalid(format!("Duplicate mount point: {}", mount.destination)));
+        }
+        points.insert(mount.destination.clone(), mount);
+        Ok(())
+    };
+    for text in &spec.binds {
+        let mut mount = parse_bind(text)?;
+        if mount.kind == MountKind::Volume && mount.driver.is_empty() {
+            mount.driver.clone_from(&spec.volume_driver);
+        }
+        add(mount)?;
+    }
+    for long in &spec.mounts {
+        add(parse_long(long)?)?;
+    }
+    for path in &spec.volumes {
+        let destination = clean(path);
+        if !destination.starts_with('/') {
+            return Err(EngineError::invalid(format!("invalid mount path: '{path}' mount path must be absolute")));
+        }
+        if destination == "/" {
+            return Err(EngineError::invalid(format!("invalid volume specification: '{path}': invalid mount config for type \"volume\": invalid specification: destination can't be '/'")));
+        }
+        if spec.tmpfs.keys().any(|tmpfs| clean(tmpfs) == destination) {
+            continue;
+        }
+        points.entry(destination.clone()).or_insert_with(|| MountPoint {
+            kind: MountKind::Volume,
+            destination,
+            rw: true,
+            anonymous: true,
+            driver: spec.volume_driver.clone(),
+            ..MountPoint::default()
+        });
+    }
+    for path in spec.tmpfs.keys() {
+        if !path.starts_with('/') {
+            return Err(EngineError::invalid(format!("invalid mount path: '{path}' mount path must be absolute")));
+        }
+        points.remove(&clean(path));
+    }
+    Ok(points.into_values().collect())
+}

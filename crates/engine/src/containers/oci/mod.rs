@@ -1,0 +1,205 @@
+//! A container's specification as an OCI runtime specification.
+
+mod devices;
+mod limits;
+mod mounts;
+mod security;
+
+use std::path::PathBuf;
+
+use pintle_runtime::{
+    Seccomp,
+    cgroup::Setup,
+    oci_spec::runtime::{
+        Capabilities, LinuxNamespace, LinuxNamespaceType, Process, Spec, User,
+    },
+    spec::{
+        self as defaults, ResolvedUser, adjust_capabilities, available_capabilities, capability_sets,
+        default_capabilities,
+    },
+};
+
+pub(super) use limits::resources;
+pub(super) use mounts::Source;
+
+use super::{Container, ContainerSpec, ExecSpec, merge};
+use crate::EngineError;
+
+/// Refuses what cannot be expressed, before anything is made.
+pub(super) fn check(spec: &ContainerSpec) -> Result<(), EngineError> {
+    capabilities(spec)?;
+    security::parse(spec)?;
+    devices::rules(&spec.device_cgroup_rules)?;
+    limits::rlimits(&spec.ulimits)?;
+    for (key, _) in &spec.sysctls {
+        if !key.contains('.') {
+            return Err(EngineError::invalid(format!("sysctl '{key}' is not allowed")));
+        }
+    }
+    if spec.uts_mode == "host" && !spec.hostname.is_empty() {
+        return Err(EngineError::invalid("conflicting options: hostname and the UTS mode"));
+    }
+    Ok(())
+}
+
+/// What starting a container found out about its surroundings.
+pub(super) struct Surroundings {
+    /// Which control groups this machine has.
+    pub setup: Setup,
+    /// Who its process runs as.
+    pub user: ResolvedUser,
+    /// What to mount besides the defaults.
+    pub sources: Vec<Source>,
+}
+
+/// The OCI specification and system call filter of a container.
+pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spec, Seccomp), EngineError> {
+    let spec = &*container.spec;
+    let security = security::parse(spec)?;
+    let mut oci = defaults::default_spec(around.setup);
+
+    let mut process = Process::default();
+    process
+        .set_terminal(Some(spec.tty))
+        .set_user(user(&around.user))
+        .set_args(Some(std::iter::once(&container.path).chain(&container.args).cloned().collect()))
+        .set_env(Some(environment(container, spec.tty, &around.user.home, &spec.env)))
+        .set_cwd(cwd(&spec.working_dir))
+        .set_capabilities(Some(capability_sets(&capabilities(spec)?)))
+        .set_no_new_privileges(security.no_new_privileges.then_some(true))
+        .set_rlimits(limits::rlimits(&spec.ulimits)?)
+        .set_oom_score_adj(Some(spec.oom_score_adj))
+        .set_apparmor_profile(security.apparmor)
+        .set_selinux_label(None);
+    oci.set_process(Some(process));
+    if spec.uts_mode != "host" {
+        oci.set_hostname(Some(container.hostname().to_owned()));
+        if !spec.domainname.is_empty() {
+            oci.set_domainname(Some(spec.domainname.clone()));
+        }
+    }
+    if let Some(root) = oci.root_mut() {
+        root.set_readonly(Some(spec.read_only));
+    }
+    let (mounts, propagation) = mounts::build(spec, oci.mounts().clone().unwrap_or_default(), &around.sources);
+    oci.set_mounts(Some(mounts));
+
+    if let Some(linux) = oci.linux_mut() {
+        linux.set_namespaces(Some(namespaces(spec, around.setup)));
+        linux.set_rootfs_propagation(propagation);
+        let (nodes, rules) = devices::build(spec)?;
+        linux.set_devices((!nodes.is_empty()).then_some(nodes));
+        let mut limits = limits::resources(&spec.resources);
+        limits.set_devices(Some(rules));
+        linux.set_resources(Some(limits));
+        linux.set_sysctl(sysctls(spec));
+        let unmasked = spec.privileged || security.system_paths_unconfined;
+        let masked = if unmasked { Some(Vec::new()) } else { spec.masked_paths.clone() };
+        linux.set_masked_paths(Some(masked.unwrap_or_else(defaults::masked_paths)));
+        let readonly = if unmasked { Some(Vec::new()) } else { spec.readonly_paths.clone() };
+        linux.set_readonly_paths(Some(readonly.unwrap_or_else(defaults::readonly_paths)));
+    }
+    Ok((oci, security.seccomp))
+}
+
+/// The process of an exec in a running container.
+pub(super) fn exec_process(
+    container: &Container,
+    exec: &ExecSpec,
+    user_found: &ResolvedUser,
+) -> Result<Process, EngineError> {
+    let spec = &*container.spec;
+    let set = if exec.privileged { available_capabilities() } else { capabilities(spec)? };
+    let directory = if exec.working_dir.is_empty() { &spec.working_dir } else { &exec.working_dir };
+    let env = [spec.env.as_slice(), exec.env.as_slice()].concat();
+    let security = security::parse(spec)?;
+    let mut process = Process::default();
+    process
+        .set_terminal(Some(exec.tty))
+        .set_user(user(user_found))
+        .set_args(Some(exec.cmd.clone()))
+        .set_env(Some(environment(container, exec.tty, &user_found.home, &env)))
+        .set_cwd(cwd(directory))
+        .set_capabilities(Some(capability_sets(&set)))
+        .set_no_new_privileges(security.no_new_privileges.then_some(true))
+        .set_rlimits(limits::rlimits(&spec.ulimits)?)
+        .set_oom_score_adj(Some(spec.oom_score_adj))
+        .set_apparmor_profile(security.apparmor)
+        .set_selinux_label(None);
+    Ok(process)
+}
+
+fn user(found: &ResolvedUser) -> User {
+    let mut user = User::default();
+    // Docker lists the primary group among the supplementary ones.
+    let mut groups = vec![found.gid];
+    groups.extend(found.additional_gids.iter().filter(|gid| **gid != found.gid));
+    user.set_uid(found.uid).set_gid(found.gid).set_additional_gids(Some(groups));
+    user
+}
+
+fn cwd(directory: &str) -> PathBuf {
+    PathBuf::from(if directory.is_empty() { "/".to_owned() } else { super::mounts::clean(directory) })
+}
+
+fn environment(container: &Container, tty: bool, home: &str, own: &[String]) -> Vec<String> {
+    let mut base = vec![
+        format!("PATH={}", defaults::default_path()),
+        format!("HOSTNAME={}", container.hostname()),
+    ];
+    if tty {
+        base.push("TERM=xterm".to_owned());
+    }
+    let mut env = merge::environment(base, own);
+    if !env.iter().any(|variable| variable.starts_with("HOME=")) {
+        env.push(format!("HOME={home}"));
+    }
+    env
+}
+
+fn capabilities(spec: &ContainerSpec) -> Result<Capabilities, EngineError> {
+    if spec.privileged {
+        return Ok(available_capabilities());
+    }
+    Ok(adjust_capabilities(&default_capabilities(), &spec.cap_add, &spec.cap_drop)?)
+}
+
+fn namespaces(spec: &ContainerSpec, setup: Setup) -> Vec<LinuxNamespace> {
+    let mut all = defaults::default_namespaces(setup);
+    let mut drop = |kind: LinuxNamespaceType| all.retain(|namespace| namespace.typ() != kind);
+    if spec.network_mode == "host" {
+        drop(LinuxNamespaceType::Network);
+    }
+    if spec.pid_mode == "host" {
+        drop(LinuxNamespaceType::Pid);
+    }
+    if spec.ipc_mode == "host" {
+        drop(LinuxNamespaceType::Ipc);
+    }
+    if spec.uts_mode == "host" {
+        drop(LinuxNamespaceType::Uts);
+    }
+    match spec.cgroupns_mode.as_str() {
+        "host" => drop(LinuxNamespaceType::Cgroup),
+        "private" if !all.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Cgroup) => {
+            let mut namespace = LinuxNamespace::default();
+            namespace.set_typ(LinuxNamespaceType::Cgroup).set_path(None);
+            all.push(namespace);
+        }
+        _ => {}
+    }
+    all
+}
+
+fn sysctls(spec: &ContainerSpec) -> Option<std::collections::HashMap<String, String>> {
+    let mut all: std::collections::HashMap<String, String> =
+        spec.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    if spec.network_mode != "host" && !spec.privileged {
+        // As Docker: inside, ports below 1024 need no capability.
+        let key = "net.ipv4.ip_unprivileged_port_start";
+        if std::path::Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start").exists() {
+            all.entry(key.to_owned()).or_insert_with(|| "0".to_owned());
+        }
+    }
+    (!all.is_empty()).then_some(all)
+}

@@ -1,0 +1,91 @@
+use pintle_runtime::Seccomp;
+
+use crate::{EngineError, containers::ContainerSpec};
+
+/// What `--security-opt` comes to.
+#[derive(Debug)]
+pub(super) struct Security {
+    pub seccomp: Seccomp,
+    pub no_new_privileges: bool,
+    pub apparmor: Option<String>,
+    pub system_paths_unconfined: bool,
+}
+
+/// A profile bigger than this is not one.
+const LARGEST_PROFILE: usize = 4 << 20;
+
+pub(super) fn parse(spec: &ContainerSpec) -> Result<Security, EngineError> {
+    let mut security = Security {
+        seccomp: if spec.privileged { Seccomp::Unconfined } else { Seccomp::Default },
+        no_new_privileges: false,
+        apparmor: None,
+        system_paths_unconfined: false,
+    };
+    for option in &spec.security_opt {
+        if option == "no-new-privileges" {
+            security.no_new_privileges = true;
+            continue;
+        }
+        if option == "disable" {
+            continue; // SELinux labels, as old clients write it; there are none here
+        }
+        // `key:value` is the old form; JSON holds colons, so `=` is looked for first.
+        let Some((key, value)) = option.split_once('=').or_else(|| option.split_once(':')) else {
+            return Err(EngineError::invalid(format!("invalid --security-opt 1: {option:?}")));
+        };
+        match key {
+            "seccomp" => security.seccomp = seccomp(value)?,
+            "apparmor" => security.apparmor = (value != "unconfined").then(|| value.to_owned()),
+            "label" => {}
+            "systempaths" if value == "unconfined" => security.system_paths_unconfined = true,
+            "no-new-privileges" => {
+                security.no_new_privileges = value.parse().map_err(|_| {
+                    EngineError::invalid(format!("invalid --security-opt 2: {option:?}"))
+                })?;
+            }
+            "writable-cgroups" => {}
+            _ => return Err(EngineError::invalid(format!("invalid --security-opt 2: {option:?}"))),
+        }
+    }
+    Ok(security)
+}
+
+fn seccomp(value: &str) -> Result<Seccomp, EngineError> {
+    match value {
+        "unconfined" => Ok(Seccomp::Unconfined),
+        "builtin" => Ok(Seccomp::Default),
+        profile if profile.len() > LARGEST_PROFILE => Err(EngineError::invalid("the seccomp profile is too large")),
+        profile => serde_json::from_str(profile)
+            .map(Seccomp::Profile)
+            .map_err(|error| EngineError::invalid(format!("Decoding seccomp profile failed: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+    use super::*;
+
+    fn with(options: &[&str]) -> Result<Security, EngineError> {
+        parse(&ContainerSpec {
+            security_opt: options.iter().map(|option| (*option).to_owned()).collect(),
+            ..ContainerSpec::default()
+        })
+    }
+
+    #[test]
+    fn forms() {
+        assert!(with(&["no-new-privileges"]).unwrap().no_new_privileges);
+        assert!(with(&["no-new-privileges:true"]).unwrap().no_new_privileges);
+        assert!(!with(&["no-new-privileges=false"]).unwrap().no_new_privileges);
+        assert!(matches!(with(&["seccomp=unconfined"]).unwrap().seccomp, Seccomp::Unconfined));
+        assert!(matches!(with(&["seccomp:unconfined"]).unwrap().seccomp, Seccomp::Unconfined));
+        let profile = r#"seccomp={"defaultAction":"SCMP_ACT_ALLOW"}"#;
+        assert!(matches!(with(&[profile]).unwrap().seccomp, Seccomp::Profile(_)));
+        assert!(with(&["systempaths=unconfined"]).unwrap().system_paths_unconfined);
+        for bad in ["bogus", "bogus=1", "seccomp={", "no-new-privileges=perhaps"] {
+            with(&[bad]).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Changing what a container is called and what it may use.
+
+use std::sync::Arc;
+
+use super::{
+    Container, Containers, ContainerSpec, Resources, State, Update,
+    cell::Cell,
+    check, names, oci,
+    service::Shared,
+};
+use crate::EngineError;
+
+impl Containers {
+    /// Gives it another name.
+    pub async fn rename(&self, name: &str, new_name: &str) -> Result<(), EngineError> {
+        let (shared, cell) = (Arc::clone(&self.shared), self.shared.find(name)?);
+        let new_name = new_name.to_owned();
+        self.run(async move { shared.rename(&cell, &new_name).await }).await
+    }
+
+    /// Changes limits and the restart policy; answers warnings.
+    pub async fn update(&self, name: &str, update: Update) -> Result<Vec<String>, EngineError> {
+        let (shared, cell) = (Arc::clone(&self.shared), self.shared.find(name)?);
+        self.run(async move { shared.update(&cell, &update).await }).await
+    }
+
+    /// What it uses now; `None` if it does not run.
+    pub async fn stats(&self, name: &str) -> Result<Option<pintle_runtime::Stats>, EngineError> {
+        let cell = self.shared.find(name)?;
+        let Some(task) = cell.task().filter(|_| cell.snapshot().has_process()) else { return Ok(None) };
+        match task.stats().await {
+            Ok(stats) => Ok(Some(stats)),
+            Err(error) if error.kind() == pintle_runtime::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Shared {
+    async fn rename(&self, cell: &Cell, new_name: &str) -> Result<(), EngineError> {
+        if new_name.trim_start_matches('/').is_empty() {
+            return Err(EngineError::invalid("Neither old nor new names may be empty"));
+        }
+        let new_name = names::parse(new_name)?;
+        let _turn = cell.turn.lock().await;
+        let container = cell.container();
+        if matches!(container.life.state, State::Removing | State::Dead) || cell.snapshot().gone {
+            return Err(EngineError::conflict(format!("container {} is marked for removal", cell.id)));
+        }
+        if container.name == new_name {
+            return Err(EngineError::invalid(
+                "Renaming a container with the same name as its current name",
+            ));
+        }
+        self.index().reserve(new_name, &cell.id)?;
+        let renamed = Arc::new(Container { name: new_name.to_owned(), ..(*container).clone() });
+        if let Err(error) = self.records.put(Arc::clone(&renamed)).await {
+            self.index().release(new_name, &cell.id);
+            return Err(error);
+        }
+        self.index().release(&container.name, &cell.id);
+        cell.show(Arc::clone(&renamed));
+        self.announce(&renamed, "rename", &[("oldName", format!("/{}", container.name))]);
+        Ok(())
+    }
+
+    async fn update(&self, cell: &Cell, update: &Update) -> Result<Vec<String>, EngineError> {
+        let _turn = cell.turn.lock().await;
+        let container = cell.container();
+        if matches!(container.life.state, State::Removing | State::Dead) || cell.snapshot().gone {
+            return Err(EngineError::conflict(format!(
+                "Cannot update container {}: container is marked for removal and cannot be \"update\"",
+                cell.id
+            )));
+        }
+        let failed = |error: EngineError| error.context(format!("Cannot update container {}", cell.id));
+        let merged = merge(&container.spec.resources, &update.resources);
+        check::resources(&merged).map_err(failed)?;
+        if let Some(restart) = update.restart {
+            check::check_restart(restart).map_err(failed)?;
+            if container.spec.auto_remove && restart.mode != super::RestartMode::No {
+                return Err(failed(EngineError::invalid(
+                    "Restart policy cannot be updated because AutoRemove is enabled for the container",
+                )));
+            }
+        }
+        if merged != container.spec.resources
+            && container.life.run().is_some()
+            && let Some(task) = cell.task()
+        {
+            task.update(oci::resources(&merged)).await.map_err(|error| failed(error.into()))?;
+        }
+        let spec = ContainerSpec {
+            resources: merged,
+            restart: update.restart.unwrap_or(container.spec.restart),
+            ..(*container.spec).clone()
+        };
+        let updated = Arc::new(Container { spec: Arc::new(spec), ..(*container).clone() });
+        self.records.put(Arc::clone(&updated)).await?;
+        cell.show(Arc::clone(&updated));
+        self.announce(&updated, "update", &[]);
+        Ok(Vec::new())
+    }
+}
+
+/// What is set in `new` replaces what was.
+fn merge(old: &Resources, new: &Resources) -> Resources {
+    let number = |old: i64, new: i64| if new == 0 { old } else { new };
+    let text = |old: &String, new: &String| if new.is_empty() { old.clone() } else { new.clone() };
+    let mut merged = Resources {
+        memory: number(old.memory, new.memory),
+        memory_swap: number(old.memory_swap, new.memory_swap),
+        memory_reservation: number(old.memory_reservation, new.memory_reservation),
+        memory_swappiness: new.memory_swappiness.or(old.memory_swappiness),
+        cpu_shares: number(old.cpu_shares, new.cpu_shares),
+        cpu_period: number(old.cpu_period, new.cpu_period),
+        cpu_quota: number(old.cpu_quota, new.cpu_quota),
+        nano_cpus: number(old.nano_cpus, new.nano_cpus),
+        cpuset_cpus: text(&old.cpuset_cpus, &new.cpuset_cpus),
+        cpuset_mems: text(&old.cpuset_mems, &new.cpuset_mems),
+        pids_limit: new.pids_limit.filter(|limit| *limit != 0).or(old.pids_limit),
+        blkio_weight: if new.blkio_weight == 0 { old.blkio_weight } else { new.blkio_weight },
+        oom_kill_disable: new.oom_kill_disable || old.oom_kill_disable,
+    };
+    // The two ways to limit CPUs exclude each other: the new one wins.
+    if new.nano_cpus > 0 && new.cpu_period == 0 && new.cpu_quota == 0 {
+        (merged.cpu_period, merged.cpu_quota) = (0, 0);
+    } else if new.nano_cpus == 0 && (new.cpu_period > 0 || new.cpu_quota != 0) {
+        merged.nano_cpus = 0;
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_set_changes() {
+        let old = Resources { memory: 1, cpu_quota: 5, cpuset_cpus: "0".into(), ..Resources::default() };
+        assert_eq!(merge(&old, &Resources::default()), old);
+        let new = merge(&old, &Resources { memory: 2, nano_cpus: 7, ..Resources::default() });
+        assert_eq!((new.memory, new.cpu_quota, new.nano_cpus), (2, 0, 7));
+        assert_eq!(new.cpuset_cpus, "0");
+    }
+}
