@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
     fmt, io,
+    os::fd::OwnedFd,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     BreakerState,
     breaker::Breaker,
-    connect::{connect, is_absent},
+    connect::{connect, is_absent, is_quiet},
 };
 use crate::plugin::CallStats;
 
@@ -126,12 +127,20 @@ pub struct Client {
 
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    handle: OwnedFd,
     _driver: AbortOnDropHandle<()>,
 }
 
 struct Idle {
     connection: Connection,
     since: Instant,
+}
+
+impl Idle {
+    fn is_usable(&self) -> bool {
+        let connection = &self.connection;
+        self.since.elapsed() < IDLE_AT_MOST && connection.sender.is_ready() && is_quiet(&connection.handle)
+    }
 }
 
 impl fmt::Debug for Client {
@@ -290,7 +299,7 @@ impl Client {
 
     fn reuse(&self) -> Option<Connection> {
         let mut idle = lock(&self.idle);
-        idle.retain(|idle| idle.since.elapsed() < IDLE_AT_MOST && idle.connection.sender.is_ready());
+        idle.retain(|idle| idle.is_usable());
         idle.pop().map(|idle| idle.connection)
     }
 
@@ -304,9 +313,9 @@ impl Client {
     async fn connect(&self, budget: Budget, deadline: Deadline) -> Result<Connection, CallError> {
         let give_up = deadline.min(Deadline::now() + budget.connect);
         let mut pause = Duration::from_millis(10);
-        let stream = loop {
+        let (stream, handle) = loop {
             match timeout_at(deadline, connect(&self.address)).await {
-                Ok(Ok(stream)) => break stream,
+                Ok(Ok(connected)) => break connected,
                 Ok(Err(error)) if is_absent(&error) && Deadline::now() + pause < give_up => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_millis(500));
@@ -325,7 +334,7 @@ impl Client {
             // Its failure reaches the caller through the request.
             drop(driver.await);
         }));
-        Ok(Connection { sender, _driver: driver })
+        Ok(Connection { sender, handle, _driver: driver })
     }
 
     async fn read(&self, method: &str, mut body: Incoming) -> Result<Bytes, CallError> {

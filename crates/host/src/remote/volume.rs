@@ -5,9 +5,10 @@ use std::{
 };
 
 use pintle_contract::{
-    CreateVolume, DriverError, MountId, Volume as Description, VolumeCapabilities, VolumeDriver,
+    CreateVolume, DriverError, ErrorKind, MountId, Volume as Description, VolumeCapabilities, VolumeDriver,
 };
 use pintle_wire::volume::{Method, Reply, Request};
+use tokio::sync::OnceCell;
 
 use super::{Budget, Client};
 
@@ -61,16 +62,18 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 /// The volume contract, kept by a plugin. The inverse of `pintle_sdk`'s serving end.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Volume {
     client: Arc<Client>,
     paths: PathMap,
+    /// Asked once for each life of a plugin (moby's `TestExternalVolumeDriverCapabilities`).
+    capabilities: OnceCell<VolumeCapabilities>,
 }
 
 impl Volume {
     /// The driver behind `client`, whose paths `paths` translates.
     pub fn new(client: Arc<Client>, paths: PathMap) -> Self {
-        Self { client, paths }
+        Self { client, paths, capabilities: OnceCell::new() }
     }
 
     async fn call(&self, request: Request) -> Result<Reply, DriverError> {
@@ -108,10 +111,16 @@ fn misfit(method: Method) -> DriverError {
 #[async_trait::async_trait]
 impl VolumeDriver for Volume {
     async fn capabilities(&self) -> Result<VolumeCapabilities, DriverError> {
-        match self.call(Request::Capabilities).await? {
-            Reply::Capabilities(capabilities) => Ok(capabilities),
-            _ => Err(misfit(Method::Capabilities)),
-        }
+        let asked = self.capabilities.get_or_try_init(|| async {
+            match self.call(Request::Capabilities).await {
+                Ok(Reply::Capabilities(capabilities)) => Ok(capabilities),
+                Ok(_) => Err(misfit(Method::Capabilities)),
+                Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Timeout) => Err(error),
+                // Plugins older than the call answer with an error of some kind; they are local.
+                Err(_) => Ok(VolumeCapabilities::default()),
+            }
+        });
+        asked.await.copied()
     }
 
     async fn create(&self, request: CreateVolume) -> Result<(), DriverError> {
