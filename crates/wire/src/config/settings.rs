@@ -91,7 +91,8 @@ fn apply_one(config: &PluginConfig, settings: &mut Settings, item: &str) -> Resu
         return Err(SetError::Format);
     }
     let (name, field) = match key.rsplit_once('.') {
-        Some((name, field)) if !name.is_empty() => (name, field),
+        // A name may have a dot itself; Docker then needs the field to be written out, this does not.
+        Some((name, field)) if !name.is_empty() && !is_name(config, key) => (name, field),
         _ => (key, ""),
     };
     // Docker looks in this order, and the first of a name counts.
@@ -128,6 +129,13 @@ fn apply_one(config: &PluginConfig, settings: &mut Settings, item: &str) -> Resu
         return Ok(());
     }
     Err(SetError::NotFound { name: name.to_owned(), settable: settable_keys(config) })
+}
+
+fn is_name(config: &PluginConfig, key: &str) -> bool {
+    config.env.iter().any(|env| env.name == key)
+        || config.mounts.iter().any(|mount| mount.name == key)
+        || config.linux.devices.iter().any(|device| device.name == key)
+        || config.args.name == key
 }
 
 /// Whether `field`, or the only one where none is named, is the one that can be set.
