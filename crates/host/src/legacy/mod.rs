@@ -2,6 +2,8 @@
 
 mod activate;
 mod discovery;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 pub(crate) use activate::Legacy;
