@@ -23,7 +23,7 @@ impl Watch {
                 dir,
                 inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO,
             )?;
-            AsyncFd::register(fd)
+            Ok(AsyncFd::register(fd)?)
         };
         Self { inotify: open().ok() }
     }
