@@ -283,6 +283,11 @@ impl Writer {
         self.size
     }
 
+    /// The digest of the bytes so far.
+    pub fn digest(&self) -> Digest {
+        Digest::from_raw(&self.hasher.clone().finalize())
+    }
+
     /// Throws away what was written and begins again.
     pub fn restart(&mut self) -> Result<(), ImageError> {
         self.file.set_len(0).map_err(|error| ImageError::io("emptying", &self.path, error))?;
@@ -329,6 +334,64 @@ impl Drop for Writer {
         if !self.keep {
             // What cannot be removed now is removed at the next open.
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Content that is being brought in by something that may fail or be killed. What nobody else holds when this is
+/// dropped goes away; after a crash, [`Blobs::release_interrupted`] does the same.
+pub(crate) struct Arrivals {
+    blobs: Blobs,
+    holder: String,
+    digests: Vec<Digest>,
+}
+
+const ARRIVING: &str = "arriving/";
+const LEAVING: &str = "leaving/";
+
+impl Blobs {
+    /// Begins to bring content in.
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        let number = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
+        Arrivals { blobs: self.clone(), holder: format!("{ARRIVING}{number}"), digests: Vec::new() }
+    }
+
+    /// Lets go of what a crash interrupted in coming or going. Only at start.
+    pub(crate) fn release_interrupted(&self) -> Result<(), ImageError> {
+        for holder in self.holders()?.into_keys() {
+            if holder.starts_with(ARRIVING) || holder.starts_with(LEAVING) {
+                self.release(&holder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The name under which what belonged to `holder` waits to be removed.
+    pub(crate) fn leaving(holder: &str) -> String {
+        format!("{LEAVING}{holder}")
+    }
+}
+
+impl Arrivals {
+    /// Publishes content.
+    pub fn commit(&mut self, writer: Writer) -> Result<(Digest, u64), ImageError> {
+        self.digests.push(writer.digest());
+        self.blobs.hold(&self.holder, &self.digests)?;
+        writer.commit(None)
+    }
+
+    /// Publishes small content.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<Digest, ImageError> {
+        self.digests.push(Digest::of(bytes));
+        self.blobs.hold(&self.holder, &self.digests)?;
+        self.blobs.put(bytes)
+    }
+}
+
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        if let Err(error) = self.blobs.release(&self.holder) {
+            tracing::warn!(%error, "blobs that nobody holds stay until the next start");
         }
     }
 }

@@ -18,6 +18,8 @@ pub mod config;
 pub mod digest;
 pub mod error;
 pub mod images;
+mod layers;
+mod locks;
 pub mod manifest;
 pub mod platform;
 pub mod progress;

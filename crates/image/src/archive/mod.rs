@@ -4,12 +4,30 @@
 //! a symlink, swapped or not, leads out of the destination. Sizes, counts and ratios are bounded by [`Limits`].
 //! Everything here blocks; call it on a blocking thread.
 
+mod compress;
+mod copy;
+mod entries;
+mod pack;
+mod tree;
+mod unpack;
+
 use std::{
     io::{Read, Write},
     path::Path,
     time::SystemTime,
 };
 
+pub use self::compress::Compression;
+pub(crate) use self::{
+    compress::{Stream, inflate},
+    entries::{Entries, What},
+    tree::Parts,
+};
+use self::{
+    pack::Packer,
+    tree::Tree,
+    unpack::{Policy, Unpacker},
+};
 use crate::ImageError;
 
 /// What an archive may cost.
@@ -72,8 +90,8 @@ pub struct PathStat {
 pub struct CopyOptions {
     /// Refuse to replace a directory by a file and the other way round.
     pub no_overwrite_dir_non_dir: bool,
-    /// Keep the archive's uid and gid instead of root's.
-    pub copy_uid_gid: bool,
+    /// Give everything to this user and group; else each entry's own numbers count.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// Unpacks an archive (plain, gzip or zstd, by its first bytes) into a directory that exists. On failure the
@@ -84,7 +102,21 @@ pub fn unpack(
     limits: &Limits,
     kind: Kind,
 ) -> Result<Unpacked, ImageError> {
-    todo!("{} {limits:?} {kind:?} {}", dest.display(), size_of_val(&reader))
+    unpack_hashed(reader, dest, limits, kind).map(|(unpacked, _)| unpacked)
+}
+
+/// [`unpack`] that also tells the digest of the tar: the layer's `diff_id`.
+pub(crate) fn unpack_hashed(
+    reader: impl Read + Send,
+    dest: &Path,
+    limits: &Limits,
+    kind: Kind,
+) -> Result<(Unpacked, Stream), ImageError> {
+    let layer = kind == Kind::Layer;
+    let tree = Tree::open(dest, layer).map_err(|error| ImageError::io("opening", dest, error))?;
+    let policy = Policy { whiteouts: layer, devices: layer, strict: !layer, keep_kinds: false, owner: None };
+    let unpacker = Unpacker::new(tree, limits, policy);
+    inflate(reader, limits, |reader| unpacker.run(reader))
 }
 
 /// Unpacks into a directory that is made for it and that is gone again on failure.
@@ -94,32 +126,43 @@ pub fn unpack_into_new(
     limits: &Limits,
     kind: Kind,
 ) -> Result<Unpacked, ImageError> {
-    todo!("{} {limits:?} {kind:?} {}", dest.display(), size_of_val(&reader))
+    std::fs::create_dir(dest).map_err(|error| ImageError::io("creating", dest, error))?;
+    unpack(reader, dest, limits, kind).inspect_err(|_| {
+        if let Err(error) = std::fs::remove_dir_all(dest) {
+            tracing::warn!(%error, dir = %dest.display(), "what was unpacked could not be removed");
+        }
+    })
 }
 
 /// Writes the tree under `dir` as a tar: sorted, with xattrs and hard links, without sockets. For
-/// [`Kind::Layer`] overlay's whiteouts become tar's.
+/// [`Kind::Layer`] overlay's whiteouts become tar's. The same tree gives the same bytes.
 pub fn pack(dir: &Path, writer: impl Write, kind: Kind) -> Result<(), ImageError> {
-    todo!("{} {kind:?} {}", dir.display(), size_of_val(&writer))
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened =
+        openat(CWD, dir, flags, Mode::empty()).map_err(|error| ImageError::io("opening", dir, error))?;
+    let mut packer = Packer::new(writer, kind == Kind::Layer);
+    packer.add_content(opened, b"")?;
+    packer.finish()
 }
 
 /// Describes `path` inside `root`. The last component is not followed.
 pub fn stat(root: &Path, path: &str) -> Result<PathStat, ImageError> {
-    todo!("{} {path}", root.display())
+    copy::stat(root, path)
 }
 
 /// Writes the file or tree at `path` inside `root` as a tar whose first name is the last component, as
 /// `docker cp` expects; a trailing `/.` means the content without the directory's own name.
 pub fn copy_out(root: &Path, path: &str, writer: impl Write) -> Result<PathStat, ImageError> {
-    todo!("{} {path} {}", root.display(), size_of_val(&writer))
+    copy::copy_out(root, path, writer)
 }
 
-/// Unpacks a tar into the directory `path` inside `root`.
+/// Unpacks a tar (packed or not) into the directory `path` inside `root`.
 pub fn copy_in(
     root: &Path,
     path: &str,
     reader: impl Read + Send,
     options: CopyOptions,
 ) -> Result<(), ImageError> {
-    todo!("{} {path} {options:?} {}", root.display(), size_of_val(&reader))
+    copy::copy_in(root, path, reader, options)
 }
