@@ -11,7 +11,7 @@ use pintle_contract::MountId;
 use pintle_store::{Store, Table};
 use tokio::sync::OwnedMutexGuard;
 
-use super::record::{Record, State, TABLE};
+use super::record::{OWED, Record, State, TABLE};
 use crate::{EngineError, ErrorKind};
 
 /// How long a removal stays remembered, so that a driver's older list does not bring the volume back. Longer
@@ -62,6 +62,8 @@ pub(super) type Turn = OwnedMutexGuard<()>;
 /// The facts by name. Its locks are held for moments only, never across a driver call.
 pub(super) struct Ledger {
     table: Table<Record>,
+    /// Unmounts that a driver has not confirmed, by volume and mount id.
+    owed: Table<()>,
     facts: Mutex<BTreeMap<String, Facts>>,
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     removed: Mutex<HashMap<String, Instant>>,
@@ -76,7 +78,8 @@ impl Ledger {
             .into_iter()
             .map(|(name, record)| (name, Facts { record: Some(record), ..Facts::default() }))
             .collect();
-        Ok(Self { table, facts: Mutex::new(facts), turns: Mutex::default(), removed: Mutex::default() })
+        let owed = store.table(OWED);
+        Ok(Self { table, owed, facts: Mutex::new(facts), turns: Mutex::default(), removed: Mutex::default() })
     }
 
     fn facts(&self) -> MutexGuard<'_, BTreeMap<String, Facts>> {
@@ -177,6 +180,30 @@ impl Ledger {
         result
     }
 
+    /// Remembers durably that the driver is to be sent an unmount until it confirms one.
+    pub(super) fn owe(&self, name: &str, id: &MountId) {
+        if let Err(error) = self.owed.put(&owed_key(name, id), &()) {
+            tracing::error!(volume = name, %id, %error, "could not note an unmount that is still to be sent");
+        }
+    }
+
+    /// The driver has confirmed, or the mount id is in use again.
+    pub(super) fn settle_debt(&self, name: &str, id: &MountId) {
+        let key = owed_key(name, id);
+        // Nearly always there is none, and looking costs no disk flush.
+        if !matches!(self.owed.get(&key), Ok(None))
+            && let Err(error) = self.owed.delete(&key)
+        {
+            tracing::error!(volume = name, %id, %error, "could not forget an unmount that was sent");
+        }
+    }
+
+    /// Every unmount that is still to be sent.
+    pub(super) fn debts(&self) -> Result<Vec<(String, MountId)>, EngineError> {
+        let split = |key: String| key.split_once('\n').map(|(name, id)| (name.to_owned(), MountId(id.to_owned())));
+        Ok(self.owed.list()?.into_iter().filter_map(|(key, ())| split(key)).collect())
+    }
+
     /// Counts one more mount.
     pub(super) fn mounted(&self, name: &str, id: &MountId, holder: &str, at: PathBuf) {
         self.change(name, |facts| {
@@ -197,4 +224,9 @@ impl Ledger {
             Some(holder)
         })
     }
+}
+
+/// Volume names have no control characters.
+fn owed_key(name: &str, id: &MountId) -> String {
+    format!("{name}\n{id}")
 }

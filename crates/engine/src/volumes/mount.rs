@@ -3,7 +3,8 @@
 //! The driver call runs in a task of its own which has the volume's turn until the call's outcome is settled.
 //! A caller that stops waiting, by its budget or because its client hung up, does not take the mount: then
 //! the task undoes it. A mount that the driver refused is not followed by an unmount; one that it never
-//! answered is, since it may be done.
+//! answered is, since it may be done. An unmount that the driver did not confirm is owed, which outlives the
+//! engine, and sent again for as long as nobody mounts with that id.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -15,7 +16,7 @@ use super::{
     create::no_such_volume,
     ledger::Turn,
     record::{Record, State},
-    within,
+    undecided, within,
 };
 use crate::{EngineError, ErrorKind};
 
@@ -41,23 +42,28 @@ impl Volumes {
         id: &MountId,
         seen: Option<Use>,
     ) -> Result<PathBuf, EngineError> {
-        let (deliver, delivered) = oneshot::channel();
+        let (deliver, mut delivered) = oneshot::channel();
         let job = Mounting { name: name.to_owned(), holder: holder.to_owned(), id: id.clone(), seen };
         self.inner.tasks.spawn(Arc::clone(&self.inner).mount(job, deliver));
-        match tokio::time::timeout(self.inner.budgets.mount, delivered).await {
+        match tokio::time::timeout(self.inner.budgets.mount, &mut delivered).await {
             Ok(Ok(Ok((path, took)))) => {
                 let _ = took.send(());
                 Ok(path)
             }
             Ok(Ok(Err(error))) => Err(error),
             Ok(Err(_gone)) => Err(EngineError::internal(format!("mounting volume {name} was abandoned"))),
-            Err(_elapsed) => Err(EngineError::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "error while mounting volume '{name}': VolumeDriver.Mount: no answer within {} s",
-                    self.inner.budgets.mount.as_secs_f32()
-                ),
-            )),
+            Err(_elapsed) => {
+                // Before the caller forgets the id, and before the task sees that nobody is listening.
+                self.inner.ledger.owe(name, id);
+                drop(delivered);
+                Err(EngineError::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "error while mounting volume '{name}': VolumeDriver.Mount: no answer within {} s",
+                        self.inner.budgets.mount.as_secs_f32()
+                    ),
+                ))
+            }
         }
     }
 
@@ -69,13 +75,17 @@ impl Volumes {
         match tokio::time::timeout(self.inner.budgets.unmount, delivered).await {
             Ok(Ok(done)) => done,
             Ok(Err(_gone)) => Err(EngineError::internal(format!("unmounting volume {name} was abandoned"))),
-            Err(_elapsed) => Err(EngineError::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "error while unmounting volume '{name}': VolumeDriver.Unmount: no answer within {} s",
-                    self.inner.budgets.unmount.as_secs_f32()
-                ),
-            )),
+            Err(_elapsed) => {
+                // The call goes on, but the engine may not: the caller need not remember it.
+                self.inner.ledger.owe(name, id);
+                Err(EngineError::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "error while unmounting volume '{name}': VolumeDriver.Unmount: no answer within {} s",
+                        self.inner.budgets.unmount.as_secs_f32()
+                    ),
+                ))
+            }
         }
     }
 }
@@ -96,29 +106,31 @@ impl Inner {
             Ok((turn, record, driver))
         };
         let (turn, record, driver) = match prepared.await {
-            Ok(prepared) => prepared,
+            Ok(prepared) if !deliver.is_closed() => prepared,
+            Ok(_) => return self.ledger.settle_debt(name, &job.id),
             Err(error) => {
                 let _ = deliver.send(Err(error));
-                return;
+                return self.ledger.settle_debt(name, &job.id);
             }
         };
-        if deliver.is_closed() {
-            return;
-        }
         let mounted = within(self.budgets.late, "Mount", driver.driver.mount(name, &job.id)).await;
         let path = match mounted {
             Ok(path) if path.is_absolute() => path,
             Ok(path) => {
                 let message = format!("VolumeDriver.Mount: \"{}\" is not an absolute path", path.display());
+                self.ledger.owe(name, &job.id);
                 let _ = deliver.send(Err(mounting(name, DriverError::internal(message))));
                 self.undo(&turn, name, &driver, &job.id).await;
                 return;
             }
             Err(error) => {
-                let unanswered = error.kind == DriverKind::Timeout;
-                let _ = deliver.send(Err(mounting(name, error)));
-                if unanswered {
+                if error.kind == DriverKind::Timeout {
+                    self.ledger.owe(name, &job.id);
+                    let _ = deliver.send(Err(mounting(name, error)));
                     self.undo(&turn, name, &driver, &job.id).await;
+                } else {
+                    self.ledger.settle_debt(name, &job.id);
+                    let _ = deliver.send(Err(mounting(name, error)));
                 }
                 return;
             }
@@ -159,14 +171,13 @@ impl Inner {
 
     /// Sends the unmount for a mount that nobody wants. The caller has the turn.
     async fn undo(self: &Arc<Self>, _turn: &Turn, name: &str, driver: &Driver, id: &MountId) {
-        let undone = within(self.budgets.unmount, "Unmount", driver.driver.unmount(name, id)).await;
-        match undone {
-            Ok(()) => {}
-            Err(error) if error.kind == DriverKind::Unavailable => {
-                self.unmount_later(name.to_owned(), driver.name.clone(), id.clone());
-            }
+        self.ledger.owe(name, id);
+        match within(self.budgets.unmount, "Unmount", driver.driver.unmount(name, id)).await {
+            Err(error) if undecided(&error) => return self.unmount_later(name.to_owned(), id.clone()),
             Err(error) => tracing::warn!(volume = name, %id, %error, "could not undo a mount"),
+            Ok(()) => {}
         }
+        self.ledger.settle_debt(name, id);
     }
 
     async fn unmount(self: Arc<Self>, name: String, id: MountId, deliver: oneshot::Sender<Result<(), EngineError>>) {
@@ -187,7 +198,7 @@ impl Inner {
         let driver = match self.driver(&record.driver).await {
             Ok(driver) => driver,
             Err(error) => {
-                self.unmount_later(name.to_owned(), record.driver, id.clone());
+                self.unmount_later(name.to_owned(), id.clone());
                 return Err(failed(error));
             }
         };
@@ -195,36 +206,41 @@ impl Inner {
             Ok(()) => {}
             Err(error) if error.kind == DriverKind::NotFound => {}
             Err(error) => {
-                if error.kind == DriverKind::Unavailable {
-                    self.unmount_later(name.to_owned(), record.driver, id.clone());
+                if undecided(&error) {
+                    self.unmount_later(name.to_owned(), id.clone());
                 }
                 return Err(failed(error.into()));
             }
         }
+        self.ledger.settle_debt(name, id);
         self.publish("unmount", name, &[("driver", &record.driver), ("container", &container)]);
         Ok(())
     }
 
-    /// Sends an unmount again until it reaches the driver.
-    fn unmount_later(self: &Arc<Self>, name: String, driver: String, id: MountId) {
+    /// Sends an unmount again until the driver confirms it.
+    pub(super) fn unmount_later(self: &Arc<Self>, name: String, id: MountId) {
+        self.ledger.owe(&name, &id);
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
             let mut attempt = 0;
             while inner.pause(attempt).await {
                 attempt += 1;
-                let Ok(_turn) = inner.ledger.turn(&name, inner.budgets.get).await else { continue };
-                let facts = inner.ledger.get(&name);
-                // Forgotten, or mounted again by the same holder: a plugin that died has forgotten the old mount.
-                if facts.record.is_none() || facts.holds.contains_key(&id) {
-                    return;
-                }
-                let Ok(found) = inner.driver(&driver).await else { continue };
-                match within(inner.budgets.unmount, "Unmount", found.driver.unmount(&name, &id)).await {
-                    Err(error) if error.kind == DriverKind::Unavailable => {}
-                    _ => return,
+                if inner.pay(&name, &id).await {
+                    return inner.ledger.settle_debt(&name, &id);
                 }
             }
         });
+    }
+
+    /// One attempt to send an unmount that is owed; whether it is owed no more.
+    async fn pay(&self, name: &str, id: &MountId) -> bool {
+        let Ok(_turn) = self.ledger.turn(name, self.budgets.get).await else { return false };
+        let facts = self.ledger.get(name);
+        // Nothing to unmount, or in use again: then one more unmount would take away somebody's mount.
+        let Some(record) = facts.record.filter(|_| !facts.holds.contains_key(id)) else { return true };
+        let Ok(driver) = self.driver(&record.driver).await else { return false };
+        let sent = within(self.budgets.unmount, "Unmount", driver.driver.unmount(name, id)).await;
+        !sent.is_err_and(|error| undecided(&error))
     }
 }
 

@@ -34,6 +34,10 @@ impl Volumes {
     /// when all drivers were asked; what could not be finished goes on in the background.
     pub async fn reconcile(&self) {
         let inner = &self.inner;
+        match inner.ledger.debts() {
+            Ok(debts) => debts.into_iter().for_each(|(name, id)| inner.unmount_later(name, id)),
+            Err(error) => tracing::error!(%error, "could not read which unmounts are still to be sent"),
+        }
         let said = inner.survey.ask().await;
         let listed: HashSet<(&str, &str)> = said
             .iter()
