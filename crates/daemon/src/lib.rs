@@ -1,1 +1,37 @@
-//! The composition root: config, Docker HTTP routes, kinds to statuses.
+//! The composition root: configuration, the parts in order, Docker's HTTP API, and the way down.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`config`] | flags and `daemon.json` become a checked [`Config`] |
+//! | `boot` | opens the parts in dependency order; brings up what was wanted |
+//! | `daemon` | [`start`], [`Daemon`], [`run`]: signals, reload, drain |
+//! | `listen`, `tls`, `serve` | sockets, handshakes, connections |
+//! | `http` | one request in, one answer out |
+//! | `hijack` | connections that stop being HTTP |
+//! | `routes` | one file for each resource of the API |
+//! | `convert` | the API's shapes to and from the engine's |
+//! | `status` | kinds of errors become HTTP statuses, here alone |
+//! | `builtins` | the drivers that are linked in |
+
+mod app;
+mod boot;
+mod builtins;
+mod claim;
+pub mod config;
+mod convert;
+mod daemon;
+mod hijack;
+mod http;
+mod listen;
+mod logging;
+mod notify;
+mod reload;
+mod rights;
+mod routes;
+mod serve;
+mod status;
+mod tls;
+
+pub use config::{Config, Options};
+pub use daemon::{Daemon, run, start};
+pub use logging::Log;

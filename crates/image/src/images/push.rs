@@ -53,13 +53,14 @@ impl Images {
         }
         let (manifest, bytes) = self.manifest(&id, &known).await?;
         let uploads = self.options().max_concurrent_uploads.max(1);
-        stream::iter(manifest.layers.iter().zip(&known.record.layers).map(|(blob, layer)| {
-            let (reference, shown) = (&reference, layer.diff_id.short());
+        // Owned, since rustc cannot see that a future over pairs of borrows is `Send`.
+        let layers = manifest.layers.iter().zip(&known.record.layers);
+        let layers: Vec<_> =
+            layers.map(|(blob, layer)| (blob.digest.clone(), layer.diff_id.short().to_owned())).collect();
+        stream::iter(layers.into_iter().map(|(digest, shown)| {
+            let reference = &reference;
             async move {
-                self.0
-                    .registry
-                    .upload(reference, auth, Scope::Repository, &blob.digest, shown, progress)
-                    .await
+                self.0.registry.upload(reference, auth, Scope::Repository, &digest, &shown, progress).await
             }
         }))
         .buffer_unordered(uploads)

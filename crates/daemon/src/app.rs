@@ -1,0 +1,59 @@
+//! What handlers reach: narrow handles to the parts below, and nothing of its own but configuration.
+
+use std::collections::BTreeMap;
+
+use arc_swap::ArcSwap;
+use pintle_engine::{
+    containers::Containers,
+    events::{Event, Events, Kind},
+    volumes::Volumes,
+};
+use pintle_host::Host;
+use pintle_image::Images;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::config::Config;
+
+/// The parts.
+pub(crate) struct App {
+    pub(crate) config: ArcSwap<Config>,
+    /// The engine's own id, for life.
+    pub(crate) id: String,
+    pub(crate) images: Images,
+    pub(crate) host: Host,
+    pub(crate) volumes: Volumes,
+    pub(crate) events: Events,
+    /// Reached through [`App::containers`], which waits until they are restored.
+    pub(crate) containers: Containers,
+    pub(crate) restored: watch::Receiver<bool>,
+    /// The engine goes down: streams end, connections finish.
+    pub(crate) draining: CancellationToken,
+    /// Connections that stopped being HTTP, and streams' producers.
+    pub(crate) tasks: TaskTracker,
+    /// One prune of a kind at a time, as clients expect.
+    pub(crate) prunes: Prunes,
+}
+
+/// One prune of each kind at a time.
+#[derive(Default)]
+pub(crate) struct Prunes {
+    pub(crate) containers: tokio::sync::Mutex<()>,
+    pub(crate) images: tokio::sync::Mutex<()>,
+    pub(crate) volumes: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    /// The containers, once they agree with what runs. Only requests about containers wait for that.
+    pub(crate) async fn containers(&self) -> &Containers {
+        let mut restored = self.restored.clone();
+        // An error means that the engine is going down; what is known then is answered.
+        let _ = restored.wait_for(|restored| *restored).await;
+        &self.containers
+    }
+
+    /// Tells everybody who listens.
+    pub(crate) fn publish(&self, kind: Kind, action: &str, id: &str, attributes: BTreeMap<String, String>) {
+        self.events.publish(Event::new(kind, action, id, attributes));
+    }
+}

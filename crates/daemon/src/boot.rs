@@ -1,0 +1,170 @@
+//! Building the parts in the order in which they depend on each other, and bringing up what was wanted.
+
+use std::{
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use pintle_engine::{
+    containers::{self, Containers},
+    events::{Event, Events, Kind},
+    volumes::Volumes,
+};
+use pintle_host::{Host, HostConfig, PluginEvent};
+use pintle_image::Images;
+use pintle_runtime::Runtime;
+use pintle_store::Store;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    app::{App, Prunes},
+    builtins,
+    config::Config,
+};
+
+/// The options of the image store that the configuration asks for.
+pub(crate) fn image_options(config: &Config) -> pintle_image::Options {
+    pintle_image::Options {
+        insecure_registries: config.insecure_registries.clone(),
+        mirrors: config.registry_mirrors.clone(),
+        max_concurrent_downloads: config.max_concurrent_downloads as usize,
+        max_concurrent_uploads: config.max_concurrent_uploads as usize,
+        ..pintle_image::Options::default()
+    }
+}
+
+/// Makes the two roots.
+pub(crate) fn directories(config: &Config) -> anyhow::Result<()> {
+    for dir in [&config.data_root, &config.exec_root] {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o710)
+            .create(dir)
+            .with_context(|| format!("making {}", dir.display()))?;
+    }
+    let tmp = config.data_root.join("tmp");
+    match std::fs::remove_dir_all(&tmp) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("clearing {}", tmp.display()))?;
+        }
+        _ => {}
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(&tmp).with_context(|| format!("making {}", tmp.display()))
+}
+
+/// Opens every part. Reads records, starts nothing, calls no plugin.
+pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<App>, watch::Sender<bool>)> {
+    let root = config.data_root.as_path();
+    let store = Store::open(&root.join("pintle.redb")).context("opening the engine's store")?;
+    let id = engine_id(&store)?;
+    let events = Events::new();
+    let images =
+        Images::open(root, store.clone(), image_options(&config)).context("opening the image store")?;
+    let runtime = Runtime::new(pintle_runtime::Options { root: config.exec_root.join("tasks"), shim })
+        .context("opening the runtime")?;
+    let host = Host::open(
+        HostConfig {
+            socket_dir: config.plugin_sockets.clone(),
+            spec_dirs: config.plugin_spec_dirs.clone(),
+            ..HostConfig::new(root, &config.exec_root)
+        },
+        store.clone(),
+        images.clone(),
+        runtime.clone(),
+        plugin_events(events.clone()),
+    )
+    .await
+    .context("opening the plugin host")?;
+    let local = builtins::local_volumes(root).context("opening the local volume driver")?;
+    let volumes = Volumes::open(root, store.clone(), host.clone(), local, events.clone())
+        .context("opening the volumes")?;
+    let containers = Containers::open(
+        container_config(&config),
+        store,
+        images.clone(),
+        runtime,
+        volumes.clone(),
+        events.clone(),
+    )
+    .context("opening the containers")?;
+    // Before any request could release one: what exists is what holds plugins.
+    host.replace_leases(volumes.holders());
+    let (restored_sender, restored) = watch::channel(false);
+    let app = App {
+        config: ArcSwap::from_pointee(config),
+        id,
+        images,
+        host,
+        volumes,
+        events,
+        containers,
+        restored,
+        draining: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        prunes: Prunes::default(),
+    };
+    Ok((Arc::new(app), restored_sender))
+}
+
+/// Makes the world agree with the records: containers and plugins side by side, then what needs both. Nothing
+/// that is asked of the API meanwhile waits for more than it needs.
+pub(crate) async fn restore(app: Arc<App>, restored: watch::Sender<bool>) {
+    let containers = async {
+        if let Err(error) = app.containers.restore().await {
+            tracing::error!(%error, "not every container could be restored");
+        }
+        let _ = restored.send(true);
+    };
+    tokio::join!(containers, app.host.reconcile());
+    app.volumes.reconcile().await;
+    app.containers.start_wanted();
+    tracing::info!("everything that was wanted has had its first chance to start");
+}
+
+fn container_config(config: &Config) -> containers::Config {
+    containers::Config {
+        cgroup_parent: config.cgroup_parent.clone(),
+        default_stop_timeout: config.default_stop_timeout,
+        default_log: containers::LogConfig {
+            driver: config.log_driver.clone(),
+            options: config.log_opts.clone(),
+        },
+        default_shm_size: config.default_shm_size,
+        default_ulimits: config
+            .default_ulimits
+            .iter()
+            .map(|(name, (soft, hard))| containers::Ulimit { name: name.clone(), soft: *soft, hard: *hard })
+            .collect(),
+        ..containers::Config::new(&config.data_root, &config.exec_root)
+    }
+}
+
+fn plugin_events(events: Events) -> pintle_host::EventSink {
+    Arc::new(move |event: PluginEvent| {
+        let mut attributes = event.attributes;
+        attributes.entry("name".to_owned()).or_insert(event.name);
+        events.publish(Event::new(Kind::Plugin, event.action.as_str(), event.id, attributes));
+    })
+}
+
+/// The engine's id: random, made once.
+fn engine_id(store: &Store) -> anyhow::Result<String> {
+    let table = store.table::<String>("engine");
+    if let Some(id) = table.get("id")? {
+        return Ok(id);
+    }
+    let random: u128 = rand::random();
+    let hex = format!("{random:032x}");
+    let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    table.put("id", &id)?;
+    Ok(id)
+}
+
+/// The program that is started as a shim: this one, by the path under which the kernel knows it.
+pub(crate) fn shim() -> PathBuf {
+    Path::new("/proc/self/exe").to_owned()
+}

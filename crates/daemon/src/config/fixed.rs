@@ -1,0 +1,35 @@
+use super::Config;
+
+macro_rules! fixed {
+    ($($field:ident = $key:literal,)*) => {
+        impl Config {
+            /// A configuration that was read again, with the old values of what cannot change while the engine
+            /// runs, and the keys where that makes a difference.
+            pub(crate) fn after_reload(mut self, old: &Self) -> (Self, Vec<&'static str>) {
+                let mut kept = Vec::new();
+                $(if self.$field != old.$field {
+                    kept.push($key);
+                    self.$field = old.$field.clone();
+                })*
+                (self, kept)
+            }
+        }
+    };
+}
+
+fixed! {
+    hosts = "hosts",
+    data_root = "data-root",
+    exec_root = "exec-root",
+    pidfile = "pidfile",
+    group = "group",
+    tls = "tls",
+    plugin_sockets = "plugin-sockets",
+    plugin_spec_dirs = "plugin-spec-dirs",
+    cgroup_parent = "cgroup-parent",
+    default_shm_size = "default-shm-size",
+    default_ulimits = "default-ulimits",
+    default_stop_timeout = "default-stop-timeout",
+    log_driver = "log-driver",
+    log_opts = "log-opts",
+}

@@ -1,0 +1,421 @@
+//! Flags and file become a valid [`Config`], or an error that says where the mistake is.
+
+mod address;
+mod fixed;
+mod options;
+mod raw;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+pub use address::Address;
+pub use options::Options;
+use raw::Raw;
+pub use raw::RuntimeEntry;
+
+type StringMap = BTreeMap<String, String>;
+
+/// Where the API listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/pintle.sock";
+/// The configuration file that is read if it is there.
+pub const DEFAULT_FILE: &str = "/etc/pintle/daemon.json";
+/// The runtime that is linked in.
+pub const EMBEDDED_RUNTIME: &str = "pintle";
+
+/// Certificates for tcp.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The engine's certificate chain.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// What clients' certificates are checked against; `None`: clients need none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What the engine runs by. Everything in it has been checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the API listens.
+    pub hosts: Vec<Address>,
+    /// Where everything durable is.
+    pub data_root: PathBuf,
+    /// Where everything is that ends with the machine.
+    pub exec_root: PathBuf,
+    /// Where the process id is written.
+    pub pidfile: Option<PathBuf>,
+    /// The group that may use unix sockets; `None`: `docker` if there is such a group.
+    pub group: Option<String>,
+    /// Whether debugging was asked for.
+    pub debug: bool,
+    /// What is logged.
+    pub log_level: tracing::Level,
+    /// For tcp.
+    pub tls: Option<Tls>,
+    /// Registries without TLS.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of the default registry.
+    pub registry_mirrors: Vec<String>,
+    /// Layers that one pull fetches at a time.
+    pub max_concurrent_downloads: u32,
+    /// Layers that one push sends at a time.
+    pub max_concurrent_uploads: u32,
+    /// Named runtimes, beside the embedded one.
+    pub runtimes: BTreeMap<String, RuntimeEntry>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
+    /// Seconds that a shutdown may take.
+    pub shutdown_timeout: i64,
+    /// The engine's labels.
+    pub labels: Vec<String>,
+    /// The parent control group of containers.
+    pub cgroup_parent: String,
+    /// Bytes of `/dev/shm`.
+    pub default_shm_size: i64,
+    /// Seconds between a container's stop signal and its end.
+    pub default_stop_timeout: i64,
+    /// Limits of containers that do not say.
+    pub default_ulimits: BTreeMap<String, (i64, i64)>,
+    /// The log driver of containers that name none.
+    pub log_driver: String,
+    /// Its options.
+    pub log_opts: StringMap,
+    /// Whether containers get a reaper as PID 1 unless they say otherwise.
+    pub init: bool,
+    /// Whether containers get no new privileges unless they say otherwise.
+    pub no_new_privileges: bool,
+    /// Where plugins listen.
+    pub plugin_sockets: PathBuf,
+    /// Where files that describe legacy plugins are looked for.
+    pub plugin_spec_dirs: Vec<PathBuf>,
+    /// What the user should know: settings that have no effect here.
+    pub warnings: Vec<String>,
+    /// Where the flags and the file can be read again.
+    source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Source {
+    flags: Raw,
+    file: Option<PathBuf>,
+    file_required: bool,
+}
+
+impl Config {
+    /// Reads the configuration that the flags describe, with the file that they name.
+    pub fn load(options: &Options) -> Result<Self, String> {
+        let source = Source {
+            flags: options.to_raw()?,
+            file: Some(options.config_file.clone().unwrap_or_else(|| DEFAULT_FILE.into())),
+            file_required: options.config_file.is_some(),
+        };
+        Self::read(source)
+    }
+
+    /// A configuration below two private directories, for tests and quickstarts: one unix socket, no file.
+    pub fn private(
+        data_root: impl Into<PathBuf>,
+        exec_root: impl Into<PathBuf>,
+        socket: &Path,
+    ) -> Result<Self, String> {
+        let exec_root = exec_root.into();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let flags = Raw {
+            hosts: Some(vec![format!("unix://{}", socket.display())]),
+            data_root: Some(text(&data_root.into())),
+            pidfile: Some(String::new()),
+            plugin_sockets: Some(text(&exec_root.join("plugins"))),
+            plugin_spec_dirs: Some(Vec::new()),
+            exec_root: Some(text(&exec_root)),
+            ..Raw::default()
+        };
+        Self::read(Source { flags, ..Source::default() })
+    }
+
+    /// Reads the file again, for a reload. Nothing is changed if it is refused.
+    pub fn reread(&self) -> Result<Self, String> {
+        Self::read(self.source.clone())
+    }
+
+    fn read(source: Source) -> Result<Self, String> {
+        let file = match &source.file {
+            None => Raw::default(),
+            Some(path) => {
+                let refused = |why: &dyn std::fmt::Display| {
+                    format!("unable to configure the daemon with file {}: {why}", path.display())
+                };
+                match std::fs::read(path) {
+                    Ok(text) if text.iter().all(u8::is_ascii_whitespace) => Raw::default(),
+                    Ok(text) => Raw::parse(&text).map_err(|error| refused(&error))?,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound && !source.file_required => {
+                        Raw::default()
+                    }
+                    Err(error) => return Err(refused(&error)),
+                }
+            }
+        };
+        let raw = source.flags.clone().meet(file).map_err(|why| match &source.file {
+            Some(path) => format!("unable to configure the daemon with file {}: {why}", path.display()),
+            None => why,
+        })?;
+        Self::check(raw, source)
+    }
+
+    fn check(raw: Raw, source: Source) -> Result<Self, String> {
+        refuse_what_would_be_a_lie(&raw)?;
+        let warnings = warnings(&raw);
+        let tls = tls(&raw);
+        let debug = raw.debug.unwrap_or(false);
+        let hosts = match raw.hosts {
+            Some(hosts) if !hosts.is_empty() => {
+                hosts.iter().map(|host| Address::parse(host, tls.is_some())).collect::<Result<_, _>>()?
+            }
+            _ => vec![Address::Unix(DEFAULT_SOCKET.into())],
+        };
+        let absolute = |key: &str, value: Option<String>, default: &str| {
+            let path = PathBuf::from(value.unwrap_or_else(|| default.to_owned()));
+            if path.is_absolute() {
+                Ok(path)
+            } else {
+                Err(format!("invalid {key} {path:?}: it must be an absolute path"))
+            }
+        };
+        let runtimes = raw.runtimes.unwrap_or_default();
+        for (name, runtime) in &runtimes {
+            check_runtime(name, runtime)?;
+        }
+        let default_runtime = match raw.default_runtime {
+            None => EMBEDDED_RUNTIME.to_owned(),
+            Some(name) if is_embedded(&name) => name,
+            Some(name) if runtimes.contains_key(&name) => {
+                return Err(format!(
+                    "runtime {name}: containers run on the embedded runtime; other runtimes cannot be the default yet"
+                ));
+            }
+            Some(name) => return Err(format!("specified default runtime '{name}' does not exist")),
+        };
+        let labels = raw.labels.unwrap_or_default();
+        if let Some(bad) = labels.iter().find(|label| !label.contains('=')) {
+            return Err(format!("bad attribute format: {bad}"));
+        }
+        let concurrency = |key: &str, value: Option<u32>, default: u32| match value {
+            Some(0) => Err(format!("invalid max concurrent {key}: 0")),
+            value => Ok(value.unwrap_or(default)),
+        };
+        Ok(Self {
+            hosts,
+            data_root: absolute("data-root", raw.data_root, "/var/lib/pintle")?,
+            exec_root: absolute("exec-root", raw.exec_root, "/run/pintle")?,
+            pidfile: match raw.pidfile.as_deref() {
+                None => Some("/run/pintle.pid".into()),
+                Some("") => None,
+                Some(_) => Some(absolute("pidfile", raw.pidfile, "")?),
+            },
+            group: raw.group.filter(|group| !group.is_empty()),
+            debug,
+            log_level: level(raw.log_level.as_deref(), debug)?,
+            tls,
+            insecure_registries: raw.insecure_registries.unwrap_or_default(),
+            registry_mirrors: mirrors(raw.registry_mirrors.unwrap_or_default())?,
+            max_concurrent_downloads: concurrency("downloads", raw.max_concurrent_downloads, 3)?,
+            max_concurrent_uploads: concurrency("uploads", raw.max_concurrent_uploads, 5)?,
+            runtimes,
+            default_runtime,
+            shutdown_timeout: raw.shutdown_timeout.unwrap_or(15),
+            labels,
+            cgroup_parent: raw
+                .cgroup_parent
+                .filter(|parent| !parent.is_empty())
+                .unwrap_or_else(|| "/pintle".to_owned()),
+            default_shm_size: shm_size(raw.default_shm_size.as_ref())?,
+            default_stop_timeout: raw.default_stop_timeout.unwrap_or(10),
+            default_ulimits: raw
+                .default_ulimits
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, limit)| {
+                    (if limit.name.is_empty() { key } else { limit.name }, (limit.soft, limit.hard))
+                })
+                .collect(),
+            log_driver: raw.log_driver.unwrap_or_else(|| "json-file".to_owned()),
+            log_opts: raw.log_opts.unwrap_or_default(),
+            init: raw.init.unwrap_or(false),
+            no_new_privileges: raw.no_new_privileges.unwrap_or(false),
+            plugin_sockets: absolute("plugin-sockets", raw.plugin_sockets, "/run/docker/plugins")?,
+            plugin_spec_dirs: raw.plugin_spec_dirs.map_or_else(
+                || vec!["/etc/docker/plugins".into(), "/usr/lib/docker/plugins".into()],
+                |dirs| dirs.into_iter().map(PathBuf::from).collect(),
+            ),
+            warnings,
+            source,
+        })
+    }
+}
+
+/// Whether the name means the runtime that is linked in. Docker's name is taken for it, since clients send it.
+pub fn is_embedded(name: &str) -> bool {
+    matches!(name, "" | EMBEDDED_RUNTIME | "runc" | "io.containerd.runc.v2")
+}
+
+fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
+    let refused = |key: &str, why: &str| Err(format!("{key}: {why}"));
+    if raw.authorization_plugins.as_ref().is_some_and(|plugins| !plugins.is_empty()) {
+        return refused(
+            "authorization-plugins",
+            "this version does not ask authorization plugins; remove the setting",
+        );
+    }
+    if raw.userns_remap.as_ref().is_some_and(|remap| !remap.is_empty()) {
+        return refused("userns-remap", "this version does not remap users; remove the setting");
+    }
+    if raw.selinux_enabled == Some(true) {
+        return refused("selinux-enabled", "this version does not label for SELinux; remove the setting");
+    }
+    if raw.seccomp_profile.as_deref().is_some_and(|profile| !matches!(profile, "" | "builtin")) {
+        return refused(
+            "seccomp-profile",
+            "this version has only the built-in default profile; name a profile for each container",
+        );
+    }
+    if raw
+        .storage_driver
+        .as_deref()
+        .is_some_and(|driver| !matches!(driver, "" | "overlay2" | "overlayfs" | "overlay"))
+    {
+        return refused("storage-driver", "only overlay2 is supported");
+    }
+    if raw.log_driver.as_deref().is_some_and(|driver| !matches!(driver, "json-file" | "none")) {
+        return refused("log-driver", "only json-file and none are supported in this version");
+    }
+    Ok(())
+}
+
+/// Keys that are read for compatibility and change nothing.
+fn warnings(raw: &Raw) -> Vec<String> {
+    const SILENT: &[&str] = &[
+        "experimental",
+        "features",
+        "userland-proxy",
+        "builder",
+        "log-format",
+        "raw-logs",
+        "max-download-attempts",
+    ];
+    let first = raw::KEYS
+        .iter()
+        .position(|key| *key == "allow-nondistributable-artifacts")
+        .unwrap_or(raw::KEYS.len());
+    let without_effect = &raw::KEYS[first..];
+    let mut warnings = Vec::new();
+    for key in raw.given() {
+        if key.starts_with("containerd") {
+            warnings
+                .push(format!("{key} has no effect: pintle carries its own runtime and needs no containerd"));
+        } else if without_effect.contains(&key) && !SILENT.contains(&key) {
+            warnings.push(format!("{key} has no effect in this version"));
+        }
+    }
+    if raw.live_restore == Some(false) {
+        warnings.push("live-restore: containers always outlive the engine; false has no effect".to_owned());
+    }
+    warnings
+}
+
+fn tls(raw: &Raw) -> Option<Tls> {
+    let verify = raw.tlsverify.unwrap_or(false);
+    if !verify && !raw.tls.unwrap_or(false) {
+        return None;
+    }
+    let path = |given: &Option<String>, default: &str| {
+        PathBuf::from(given.clone().unwrap_or_else(|| format!("/etc/docker/{default}")))
+    };
+    Some(Tls {
+        cert: path(&raw.tlscert, "server-cert.pem"),
+        key: path(&raw.tlskey, "server-key.pem"),
+        client_ca: verify.then(|| path(&raw.tlscacert, "ca.pem")),
+    })
+}
+
+fn level(text: Option<&str>, debug: bool) -> Result<tracing::Level, String> {
+    use tracing::Level;
+    if debug {
+        return Ok(Level::DEBUG);
+    }
+    match text.unwrap_or("info") {
+        "trace" => Ok(Level::TRACE),
+        "debug" => Ok(Level::DEBUG),
+        "info" | "" => Ok(Level::INFO),
+        "warn" | "warning" => Ok(Level::WARN),
+        "error" | "fatal" | "panic" => Ok(Level::ERROR),
+        other => Err(format!("invalid logging level: {other}")),
+    }
+}
+
+fn mirrors(mirrors: Vec<String>) -> Result<Vec<String>, String> {
+    let check = |mirror: String| {
+        let rest = mirror.strip_prefix("https://").or_else(|| mirror.strip_prefix("http://"));
+        match rest {
+            None => Err(format!(
+                "invalid mirror: no scheme specified for {mirror:?}: must use either 'https://' or 'http://'"
+            )),
+            Some(rest) if rest.is_empty() || rest.contains(['?', '#']) => {
+                Err(format!("invalid mirror: {mirror:?} is not a plain address"))
+            }
+            Some(_) => Ok(if mirror.ends_with('/') { mirror } else { mirror + "/" }),
+        }
+    };
+    mirrors.into_iter().map(check).collect()
+}
+
+fn check_runtime(name: &str, runtime: &RuntimeEntry) -> Result<(), String> {
+    if name == "runc" || name == EMBEDDED_RUNTIME {
+        return Err(format!("runtime name '{name}' is reserved"));
+    }
+    match (&runtime.path, &runtime.runtime_type) {
+        (Some(_), Some(_)) => {
+            Err(format!("runtime {name}: cannot configure both path and runtimeType for the same runtime"))
+        }
+        (None, None) => Err(format!("runtime {name}: either a runtimeType or a path must be configured")),
+        (Some(_), None) if runtime.options.is_some() => {
+            Err(format!("runtime {name}: options cannot be used with a path runtime"))
+        }
+        (None, Some(_)) if runtime.runtime_args.is_some() => {
+            Err(format!("runtime {name}: args cannot be used with a runtimeType runtime"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn shm_size(value: Option<&serde_json::Value>) -> Result<i64, String> {
+    let bad = |value: &serde_json::Value| format!("invalid default-shm-size: {value}");
+    match value {
+        None => Ok(64 << 20),
+        Some(value @ serde_json::Value::Number(number)) => {
+            number.as_i64().filter(|size| *size >= 0).ok_or_else(|| bad(value))
+        }
+        Some(value @ serde_json::Value::String(text)) => bytes(text).ok_or_else(|| bad(value)),
+        Some(value) => Err(bad(value)),
+    }
+}
+
+/// Reads `64m`, `1.5GiB`, `1024`.
+fn bytes(text: &str) -> Option<i64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    let size = number.parse::<f64>().ok()? * (1_i64 << shift) as f64;
+    (size < i64::MAX as f64).then_some(size as i64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+use std::path::PathBuf;
+
+use super::raw::Raw;
+
+/// The flags of `pintle daemon`. They are dockerd's where dockerd has them, since scripts and test harnesses
+/// pass them; what is not given here may be given in the configuration file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Options {
+    /// Where to listen: unix:///path, tcp://host:port or fd:// (repeatable)
+    #[arg(short = 'H', long = "host", value_name = "ADDRESS")]
+    pub hosts: Vec<String>,
+    /// Where images, volumes, plugins and containers are kept
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<String>,
+    /// Where the state of running processes is kept
+    #[arg(long, value_name = "DIR")]
+    pub exec_root: Option<String>,
+    /// Where to write the process id; empty for nowhere
+    #[arg(short = 'p', long, value_name = "FILE")]
+    pub pidfile: Option<String>,
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Read the flags and the file, say whether they are valid, and end
+    #[arg(long)]
+    pub validate: bool,
+    /// Log more
+    #[arg(short = 'D', long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub debug: Option<bool>,
+    /// debug, info, warn, error or fatal
+    #[arg(short = 'l', long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// The group that may use the unix socket
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// A registry, or a network of them, that is spoken to without TLS (repeatable)
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]|CIDR")]
+    pub insecure_registries: Vec<String>,
+    /// A mirror of the default registry (repeatable)
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub registry_mirrors: Vec<String>,
+    /// Layers that one pull fetches at a time
+    #[arg(long, value_name = "N")]
+    pub max_concurrent_downloads: Option<u32>,
+    /// Layers that one push sends at a time
+    #[arg(long, value_name = "N")]
+    pub max_concurrent_uploads: Option<u32>,
+    /// An OCI runtime: name=path (repeatable)
+    #[arg(long = "add-runtime", value_name = "NAME=PATH")]
+    pub add_runtimes: Vec<String>,
+    /// The OCI runtime of containers that do not name one
+    #[arg(long, value_name = "NAME")]
+    pub default_runtime: Option<String>,
+    /// Accepted: containers always outlive the engine
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub live_restore: Option<bool>,
+    /// Accepted if it is overlay2 or overlayfs
+    #[arg(short = 's', long, value_name = "NAME")]
+    pub storage_driver: Option<String>,
+    /// Accepted without effect: nothing is published yet
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub userland_proxy: Option<bool>,
+    /// Accepted with a warning: there is no containerd
+    #[arg(long, value_name = "SOCKET")]
+    pub containerd: Option<String>,
+    /// Accepted with a warning: there is no containerd
+    #[arg(long, value_name = "NAME")]
+    pub containerd_namespace: Option<String>,
+    /// Accepted with a warning: there is no containerd
+    #[arg(long, value_name = "NAME")]
+    pub containerd_plugins_namespace: Option<String>,
+    /// Use TLS on tcp; implied by --tlsverify
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls: Option<bool>,
+    /// Use TLS on tcp and let in only clients with a certificate of the CA's
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tlsverify: Option<bool>,
+    /// Certificates that clients' certificates are checked against
+    #[arg(long, value_name = "FILE")]
+    pub tlscacert: Option<String>,
+    /// The engine's certificate
+    #[arg(long, value_name = "FILE")]
+    pub tlscert: Option<String>,
+    /// The engine's key
+    #[arg(long, value_name = "FILE")]
+    pub tlskey: Option<String>,
+    /// Seconds that a shutdown may take
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub shutdown_timeout: Option<i64>,
+    /// A label of the engine (repeatable)
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// The parent control group of containers
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_parent: Option<String>,
+    /// Bytes of /dev/shm in containers that do not say
+    #[arg(long, value_name = "SIZE")]
+    pub default_shm_size: Option<String>,
+    /// The log driver of containers that do not name one
+    #[arg(long, value_name = "NAME")]
+    pub log_driver: Option<String>,
+    /// An option of the log driver (repeatable)
+    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
+    pub log_opts: Vec<String>,
+    /// Run a reaper as PID 1 of containers that do not say
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub init: Option<bool>,
+    /// No container gets new privileges unless it says so
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_new_privileges: Option<bool>,
+    /// Accepted without effect: iptables is not touched yet
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub iptables: Option<bool>,
+    /// Accepted without effect: iptables is not touched yet
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub ip6tables: Option<bool>,
+    /// Accepted without effect: there is no bridge yet
+    #[arg(short = 'b', long, value_name = "NAME")]
+    pub bridge: Option<String>,
+    /// Accepted without effect
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub experimental: Option<bool>,
+    /// Where plugins listen and sockets of legacy plugins are looked for
+    #[arg(long, value_name = "DIR")]
+    pub plugin_sockets: Option<String>,
+}
+
+fn given(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+impl Options {
+    /// The flags that were given, as settings.
+    pub(crate) fn to_raw(&self) -> Result<Raw, String> {
+        let pairs = |flag: &str, list: &[String]| {
+            let pair = |text: &String| match text.split_once('=') {
+                Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+                _ => Err(format!("invalid value {text:?} for --{flag}: it must be of the form key=value")),
+            };
+            list.iter()
+                .map(pair)
+                .collect::<Result<_, _>>()
+                .map(|all: super::StringMap| (!all.is_empty()).then_some(all))
+        };
+        let runtimes = pairs("add-runtime", &self.add_runtimes)?.map(|all| {
+            all.into_iter()
+                .map(|(name, path)| {
+                    (name, super::raw::RuntimeEntry { path: Some(path), ..Default::default() })
+                })
+                .collect()
+        });
+        Ok(Raw {
+            hosts: given(&self.hosts),
+            data_root: self.data_root.clone(),
+            exec_root: self.exec_root.clone(),
+            pidfile: self.pidfile.clone(),
+            debug: self.debug,
+            log_level: self.log_level.clone(),
+            group: self.group.clone(),
+            insecure_registries: given(&self.insecure_registries),
+            registry_mirrors: given(&self.registry_mirrors),
+            max_concurrent_downloads: self.max_concurrent_downloads,
+            max_concurrent_uploads: self.max_concurrent_uploads,
+            runtimes,
+            default_runtime: self.default_runtime.clone(),
+            live_restore: self.live_restore,
+            storage_driver: self.storage_driver.clone(),
+            userland_proxy: self.userland_proxy,
+            containerd: self.containerd.clone(),
+            containerd_namespace: self.containerd_namespace.clone(),
+            containerd_plugin_namespace: self.containerd_plugins_namespace.clone(),
+            tls: self.tls,
+            tlsverify: self.tlsverify,
+            tlscacert: self.tlscacert.clone(),
+            tlscert: self.tlscert.clone(),
+            tlskey: self.tlskey.clone(),
+            shutdown_timeout: self.shutdown_timeout,
+            labels: given(&self.labels),
+            cgroup_parent: self.cgroup_parent.clone(),
+            default_shm_size: self.default_shm_size.clone().map(serde_json::Value::String),
+            log_driver: self.log_driver.clone(),
+            log_opts: pairs("log-opt", &self.log_opts)?,
+            init: self.init,
+            no_new_privileges: self.no_new_privileges,
+            iptables: self.iptables.map(serde_json::Value::Bool),
+            ip6tables: self.ip6tables.map(serde_json::Value::Bool),
+            bridge: self.bridge.clone().map(serde_json::Value::String),
+            experimental: self.experimental.map(serde_json::Value::Bool),
+            plugin_sockets: self.plugin_sockets.clone(),
+            ..Raw::default()
+        })
+    }
+}

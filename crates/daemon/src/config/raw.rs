@@ -1,0 +1,324 @@
+//! Settings as they were written, in flags or in the file: one table of keys, what each holds, and how the two
+//! sources meet.
+
+use std::collections::BTreeMap;
+
+use pintle_wire::{
+    jsonc,
+    object::{DecodeError, Segment},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::StringMap;
+
+/// One entry of `runtimes`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RuntimeEntry {
+    /// The binary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime_args: Option<Vec<String>>,
+    /// A containerd shim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime_type: Option<String>,
+    /// That shim's options.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Value>,
+}
+
+/// One entry of `default-ulimits`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct UlimitEntry {
+    /// Its name; the key of the entry if empty.
+    pub name: String,
+    /// The hard limit.
+    pub hard: i64,
+    /// The soft limit.
+    pub soft: i64,
+}
+
+macro_rules! settings {
+    ($($field:ident: $type:ty = $key:literal;)*) => {
+        /// Settings as written. `None`: not given.
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct Raw {
+            $(pub(crate) $field: Option<$type>,)*
+        }
+
+        /// Every key that the file may have.
+        pub(crate) const KEYS: &[&str] = &[$($key),*];
+
+        impl Raw {
+            fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
+                match key {
+                    $($key => self.$field = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?,)*
+                    _ => return Err(unknown(&[key])),
+                }
+                Ok(())
+            }
+
+            /// Which keys both have, and what each says.
+            fn clashes(&self, file: &Self) -> Vec<String> {
+                let mut clashes = Vec::new();
+                $(if let (Some(flag), Some(file)) = (&self.$field, &file.$field) {
+                    clashes.push(format!("{}: (from flag: {}, from file: {})", $key, show(flag), show(file)));
+                })*
+                clashes
+            }
+
+            /// These, and where they are silent, those.
+            fn or(self, other: Self) -> Self {
+                Self { $($field: self.$field.or(other.$field),)* }
+            }
+
+            /// Every setting that was given.
+            pub(crate) fn given(&self) -> Vec<&'static str> {
+                let mut given = Vec::new();
+                $(if self.$field.is_some() { given.push($key); })*
+                given
+            }
+        }
+    };
+}
+
+settings! {
+    hosts: Vec<String> = "hosts";
+    data_root: String = "data-root";
+    exec_root: String = "exec-root";
+    pidfile: String = "pidfile";
+    debug: bool = "debug";
+    log_level: String = "log-level";
+    group: String = "group";
+    insecure_registries: Vec<String> = "insecure-registries";
+    registry_mirrors: Vec<String> = "registry-mirrors";
+    max_concurrent_downloads: u32 = "max-concurrent-downloads";
+    max_concurrent_uploads: u32 = "max-concurrent-uploads";
+    max_download_attempts: u32 = "max-download-attempts";
+    runtimes: BTreeMap<String, RuntimeEntry> = "runtimes";
+    default_runtime: String = "default-runtime";
+    live_restore: bool = "live-restore";
+    storage_driver: String = "storage-driver";
+    userland_proxy: bool = "userland-proxy";
+    containerd: String = "containerd";
+    containerd_namespace: String = "containerd-namespace";
+    containerd_plugin_namespace: String = "containerd-plugin-namespace";
+    tls: bool = "tls";
+    tlsverify: bool = "tlsverify";
+    tlscacert: String = "tlscacert";
+    tlscert: String = "tlscert";
+    tlskey: String = "tlskey";
+    shutdown_timeout: i64 = "shutdown-timeout";
+    labels: Vec<String> = "labels";
+    cgroup_parent: String = "cgroup-parent";
+    default_shm_size: Value = "default-shm-size";
+    default_stop_timeout: i64 = "default-stop-timeout";
+    default_ulimits: BTreeMap<String, UlimitEntry> = "default-ulimits";
+    log_driver: String = "log-driver";
+    log_opts: StringMap = "log-opts";
+    init: bool = "init";
+    no_new_privileges: bool = "no-new-privileges";
+    plugin_sockets: String = "plugin-sockets";
+    plugin_spec_dirs: Vec<String> = "plugin-spec-dirs";
+    // Refused when they ask for what is not there: to ignore these would be to lie about safety.
+    authorization_plugins: Vec<String> = "authorization-plugins";
+    userns_remap: String = "userns-remap";
+    selinux_enabled: bool = "selinux-enabled";
+    seccomp_profile: String = "seccomp-profile";
+    // Accepted with a warning.
+    allow_nondistributable_artifacts: Value = "allow-nondistributable-artifacts";
+    api_cors_header: Value = "api-cors-header";
+    bip: Value = "bip";
+    bridge: Value = "bridge";
+    builder: Value = "builder";
+    cdi_spec_dirs: Value = "cdi-spec-dirs";
+    default_address_pools: Value = "default-address-pools";
+    default_cgroupns_mode: Value = "default-cgroupns-mode";
+    default_gateway: Value = "default-gateway";
+    default_gateway_v6: Value = "default-gateway-v6";
+    default_ipc_mode: Value = "default-ipc-mode";
+    default_network_opts: Value = "default-network-opts";
+    dns: Value = "dns";
+    dns_opts: Value = "dns-opts";
+    dns_search: Value = "dns-search";
+    exec_opts: Value = "exec-opts";
+    experimental: Value = "experimental";
+    features: Value = "features";
+    fixed_cidr: Value = "fixed-cidr";
+    fixed_cidr_v6: Value = "fixed-cidr-v6";
+    host_gateway_ips: Value = "host-gateway-ips";
+    icc: Value = "icc";
+    init_path: Value = "init-path";
+    ip: Value = "ip";
+    ip_forward: Value = "ip-forward";
+    ip_masq: Value = "ip-masq";
+    ip6tables: Value = "ip6tables";
+    iptables: Value = "iptables";
+    ipv6: Value = "ipv6";
+    log_format: Value = "log-format";
+    metrics_addr: Value = "metrics-addr";
+    min_api_version: Value = "min-api-version";
+    mtu: Value = "mtu";
+    network_control_plane_mtu: Value = "network-control-plane-mtu";
+    network_diagnostic_port: Value = "network-diagnostic-port";
+    node_generic_resources: Value = "node-generic-resources";
+    oom_score_adjust: Value = "oom-score-adjust";
+    proxies: Value = "proxies";
+    raw_logs: Value = "raw-logs";
+    storage_opts: Value = "storage-opts";
+    swarm_default_advertise_addr: Value = "swarm-default-advertise-addr";
+    userland_proxy_path: Value = "userland-proxy-path";
+}
+
+fn show(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Array(items)) => {
+            let items: Vec<_> = items.iter().map(show).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Ok(other) => other.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Docker's text, and the key that was probably meant.
+fn unknown(keys: &[&str]) -> String {
+    let text = format!("the following directives don't match any configuration option: {}", keys.join(", "));
+    let near: Vec<_> = keys.iter().filter_map(|key| nearest(key)).map(|key| format!("{key:?}")).collect();
+    if near.is_empty() { text } else { format!("{text} (did you mean {}?)", near.join(", ")) }
+}
+
+fn nearest(key: &str) -> Option<&'static str> {
+    let (near, distance) =
+        KEYS.iter().map(|known| (*known, distance(key, known))).min_by_key(|(_, distance)| *distance)?;
+    (distance <= key.len() / 3 + 1).then_some(near)
+}
+
+/// How many letters must be put in, left out or replaced.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+impl Raw {
+    /// Reads the file's text. The error names line and column.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, jsonc::Error> {
+        jsonc::decode(text, |value| {
+            let Value::Object(map) = value else {
+                return Err(DecodeError {
+                    path: Vec::new(),
+                    message: "the configuration must be an object".to_owned(),
+                });
+            };
+            let strange: Vec<&str> =
+                map.keys().map(String::as_str).filter(|key| !KEYS.contains(key)).collect();
+            if let Some(first) = strange.first() {
+                // The place is the first one's; the text names them all, so the path is spent on the place alone.
+                return Err(DecodeError {
+                    path: vec![Segment::Key((*first).to_owned())],
+                    message: unknown(&strange),
+                });
+            }
+            let mut raw = Self::default();
+            for (key, value) in map {
+                raw.set(key, value)
+                    .map_err(|message| DecodeError { path: vec![Segment::Key(key.clone())], message })?;
+            }
+            Ok(raw)
+        })
+    }
+
+    /// The flags' settings with the file's. A setting in both is refused, except runtimes, which are merged.
+    pub(crate) fn meet(mut self, mut file: Self) -> Result<Self, String> {
+        if let Some(flags) = self.runtimes.take() {
+            file.runtimes.get_or_insert_default().extend(flags);
+        }
+        let clashes = self.clashes(&file);
+        if clashes.is_empty() {
+            return Ok(self.or(file));
+        }
+        Err(format!(
+            "the following directives are specified both as a flag and in the configuration file: {}",
+            clashes.join(", ")
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_trailing_commas_are_fine() {
+        let raw =
+            Raw::parse(b"{ // a remark\n \"debug\": true, # another\n \"labels\": [\"a=b\",], /* end */ }")
+                .unwrap();
+        assert_eq!(raw.debug, Some(true));
+        assert_eq!(raw.labels, Some(vec!["a=b".to_owned()]));
+    }
+
+    #[test]
+    fn a_mistake_has_its_place() {
+        let error = Raw::parse(b"{\n  \"debug\": maybe\n}").unwrap_err();
+        assert_eq!((error.line, error.column), (2, 12), "{error}");
+        let error = Raw::parse(b"{\n  \"debug\": \"yes\"\n}").unwrap_err();
+        assert_eq!(error.line, 2, "{error}");
+        assert!(error.message.contains("debug"), "{error}");
+        Raw::parse(b"[]").unwrap_err();
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_neighbour() {
+        let error = Raw::parse(b"{\"insecure-registry\": []}").unwrap_err().to_string();
+        assert!(
+            error.contains(
+                "the following directives don't match any configuration option: insecure-registry (did you mean \
+                 \"insecure-registries\"?)"
+            ),
+            "{error}"
+        );
+        let error = Raw::parse(b"{\"zzzzzzzz\": 1, \"data-rot\": \"/x\"}").unwrap_err().to_string();
+        assert!(error.contains("zzzzzzzz, data-rot (did you mean \"data-root\"?)"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_in_both_places_is_refused() {
+        let flag = Raw { debug: Some(true), hosts: Some(vec!["unix:///a".into()]), ..Raw::default() };
+        let file = Raw { debug: Some(false), hosts: Some(vec!["fd://".into()]), ..Raw::default() };
+        assert_eq!(
+            flag.meet(file).unwrap_err(),
+            "the following directives are specified both as a flag and in the configuration file: hosts: (from flag: \
+             [unix:///a], from file: [fd://]), debug: (from flag: true, from file: false)"
+        );
+    }
+
+    #[test]
+    fn runtimes_of_both_places_are_merged() {
+        let runtime = |name: &str| Some([(name.to_owned(), RuntimeEntry::default())].into());
+        let flag = Raw { runtimes: runtime("a"), ..Raw::default() };
+        let file = Raw { runtimes: runtime("b"), ..Raw::default() };
+        assert_eq!(flag.clone().meet(file).unwrap().runtimes.unwrap().len(), 2);
+        assert_eq!(flag.meet(Raw::default()).unwrap().runtimes.unwrap().len(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn hostile_text_never_panics(text in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let _ = Raw::parse(&text);
+        }
+    }
+}

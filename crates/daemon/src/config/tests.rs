@@ -1,0 +1,135 @@
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn load(args: &[&str]) -> Result<Config, String> {
+    let args = ["daemon"].iter().chain(args);
+    Config::load(&Command::try_parse_from(args).map_err(|error| error.to_string())?.options)
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn dockerds_flags_are_taken() {
+    let config = load(&[
+        "-H",
+        "unix:///tmp/x.sock",
+        "--host=tcp://127.0.0.1:0",
+        "--data-root",
+        "/tmp/d",
+        "--exec-root",
+        "/tmp/e",
+        "--pidfile",
+        "/tmp/p",
+        "-D",
+        "--log-level=warn",
+        "--insecure-registry",
+        "10.0.0.0/8",
+        "--registry-mirror",
+        "https://m",
+        "--add-runtime",
+        "x=/bin/x",
+        "--default-runtime",
+        "runc",
+        "--live-restore",
+        "--storage-driver",
+        "overlay2",
+        "--userland-proxy=false",
+        "--containerd",
+        "/x.sock",
+        "--shutdown-timeout",
+        "3",
+        "--label",
+        "a=b",
+        "--iptables=false",
+        "--ip6tables=false",
+        "--bridge",
+        "none",
+    ])
+    .unwrap();
+    assert_eq!(config.hosts.len(), 2);
+    assert_eq!(config.log_level, tracing::Level::DEBUG);
+    assert_eq!(config.registry_mirrors, ["https://m/"]);
+    assert_eq!(config.shutdown_timeout, 3);
+    assert!(config.warnings.iter().any(|warning| warning.starts_with("containerd")), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let error = load(&["--config-file", "/nonexistent/daemon.json"]).unwrap_err();
+    assert!(error.contains("/nonexistent/daemon.json"), "{error}");
+}
+
+#[test]
+fn the_files_mistakes_name_the_file() {
+    let file = file("{\n \"debug\": tru }");
+    let error = load(&["--config-file", file.path().to_str().unwrap()]).unwrap_err();
+    assert!(error.contains("line 2") && error.contains(file.path().to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn flag_and_file_together_are_refused() {
+    let file = file(r#"{"debug": false}"#);
+    let error = load(&["-D", "--config-file", file.path().to_str().unwrap()]).unwrap_err();
+    assert!(
+        error.contains("the following directives are specified both as a flag and in the configuration file: debug: (from flag: true, from file: false)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_would_weaken_the_engine_in_silence_is_refused() {
+    for text in [
+        r#"{"authorization-plugins": ["x"]}"#,
+        r#"{"userns-remap": "default"}"#,
+        r#"{"selinux-enabled": true}"#,
+        r#"{"seccomp-profile": "/x"}"#,
+        r#"{"storage-driver": "btrfs"}"#,
+        r#"{"log-driver": "syslog"}"#,
+        r#"{"default-runtime": "nope"}"#,
+        r#"{"runtimes": {"x": {}}}"#,
+        r#"{"runtimes": {"runc": {"path": "/x"}}}"#,
+        r#"{"max-concurrent-downloads": 0}"#,
+        r#"{"registry-mirrors": ["m"]}"#,
+        r#"{"labels": ["a"]}"#,
+        r#"{"hosts": ["npipe://"]}"#,
+        r#"{"data-root": "relative"}"#,
+        r#"{"log-level": "loud"}"#,
+        r#"{"log-opts": {"max-file": 3}}"#,
+    ] {
+        let file = file(text);
+        load(&["--config-file", file.path().to_str().unwrap()]).expect_err(text);
+    }
+}
+
+#[test]
+fn a_reload_reads_the_file_again_and_keeps_the_flags() {
+    let file = file(r#"{"labels": ["a=1"]}"#);
+    let config = load(&["--shutdown-timeout=7", "--config-file", file.path().to_str().unwrap()]).unwrap();
+    std::fs::write(file.path(), r#"{"labels": ["a=2"], "debug": true}"#).unwrap();
+    let again = config.reread().unwrap();
+    assert_eq!((&again.labels[..], again.debug, again.shutdown_timeout), (&["a=2".to_owned()][..], true, 7));
+    let moved = Config { data_root: "/elsewhere".into(), ..again };
+    let (effective, kept) = moved.after_reload(&config);
+    assert_eq!((effective.data_root, kept), (config.data_root.clone(), vec!["data-root"]));
+    std::fs::write(file.path(), "{").unwrap();
+    config.reread().unwrap_err();
+}
+
+#[test]
+fn sizes_are_read() {
+    assert_eq!(bytes("64m"), Some(64 << 20));
+    assert_eq!(bytes("1GiB"), Some(1 << 30));
+    assert_eq!(bytes("1024"), Some(1024));
+    assert_eq!(bytes("x"), None);
+}

@@ -1,0 +1,353 @@
+//! A client's wish for a container becomes the engine's specification.
+
+use pintle_api::{
+    container::{Config, NetworkingConfig, UpdateRequest},
+    host_config::{self, HostConfig},
+};
+use pintle_engine::containers::{
+    ContainerSpec, DeviceSpec, LogConfig, MountKind, MountSpec, Resources, RestartMode, RestartPolicy,
+    Ulimit, Update,
+};
+use serde_json::json;
+
+use crate::{config, status::Failure};
+
+/// What the engine shall make, and what the client should know about it.
+pub(crate) fn spec(
+    config: Config,
+    host: HostConfig,
+    networking: NetworkingConfig,
+    platform: Option<String>,
+    defaults: &config::Config,
+) -> Result<(ContainerSpec, Vec<String>), Failure> {
+    let mut warnings = Vec::new();
+    refuse(&host, defaults)?;
+    if config.healthcheck.as_ref().is_some_and(|check| {
+        check.test.as_ref().is_some_and(|test| test.first().is_some_and(|word| word != "NONE"))
+    }) {
+        warnings.push("Health checks are not run in this version".to_owned());
+    }
+    if host.publish_all_ports
+        || host
+            .port_bindings
+            .as_ref()
+            .is_some_and(|ports| ports.values().flatten().any(|bindings| !bindings.is_empty()))
+    {
+        warnings.push("Ports are not published in this version: the default network is a private namespace with loopback only".to_owned());
+    }
+    let document = json!({ "Config": config, "HostConfig": host, "NetworkingConfig": networking });
+    let resources = resources(&host);
+    let mut security_opt = host.security_opt.unwrap_or_default();
+    if defaults.no_new_privileges
+        && !security_opt.iter().any(|option| option.starts_with("no-new-privileges"))
+    {
+        security_opt.push("no-new-privileges".to_owned());
+    }
+    let mounts = host.mounts.unwrap_or_default().into_iter().map(mount).collect::<Result<_, _>>()?;
+    let log = match host.log_config.kind.as_str() {
+        "" if host.log_config.config.as_ref().is_none_or(|options| options.is_empty()) => {
+            LogConfig { driver: defaults.log_driver.clone(), options: defaults.log_opts.clone() }
+        }
+        "" => LogConfig {
+            driver: defaults.log_driver.clone(),
+            options: host.log_config.config.unwrap_or_default(),
+        },
+        driver => {
+            LogConfig { driver: driver.to_owned(), options: host.log_config.config.unwrap_or_default() }
+        }
+    };
+    let spec = ContainerSpec {
+        image: config.image,
+        platform,
+        entrypoint: config.entrypoint.0,
+        cmd: config.cmd.0,
+        env: config.env.unwrap_or_default(),
+        user: config.user,
+        group_add: host.group_add.unwrap_or_default(),
+        working_dir: config.working_dir,
+        hostname: config.hostname,
+        domainname: config.domainname,
+        tty: config.tty,
+        open_stdin: config.open_stdin,
+        stdin_once: config.stdin_once,
+        labels: config.labels.unwrap_or_default(),
+        stop_signal: Some(config.stop_signal).filter(|signal| !signal.is_empty()),
+        stop_timeout: config.stop_timeout,
+        volumes: config.volumes.unwrap_or_default().into_keys().collect(),
+        exposed_ports: config.exposed_ports.into_keys().collect(),
+        binds: host.binds.unwrap_or_default(),
+        mounts,
+        tmpfs: host.tmpfs,
+        volumes_from: host.volumes_from.unwrap_or_default(),
+        volume_driver: host.volume_driver,
+        read_only: host.readonly_rootfs,
+        privileged: host.privileged,
+        cap_add: host.cap_add.0.unwrap_or_default(),
+        cap_drop: host.cap_drop.0.unwrap_or_default(),
+        security_opt,
+        masked_paths: host.masked_paths,
+        readonly_paths: host.readonly_paths,
+        ulimits: host
+            .ulimits
+            .unwrap_or_default()
+            .into_iter()
+            .map(|limit| Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard })
+            .collect(),
+        resources,
+        devices: host
+            .devices
+            .unwrap_or_default()
+            .into_iter()
+            .map(|device| DeviceSpec {
+                host: device.path_on_host.into(),
+                container: device.path_in_container.into(),
+                permissions: device.cgroup_permissions,
+            })
+            .collect(),
+        device_cgroup_rules: host.device_cgroup_rules.unwrap_or_default(),
+        init: host.init.unwrap_or(defaults.init),
+        shm_size: host.shm_size,
+        sysctls: host.sysctls,
+        ipc_mode: host.ipc_mode,
+        pid_mode: host.pid_mode,
+        uts_mode: host.uts_mode,
+        cgroupns_mode: host.cgroupns_mode,
+        userns_mode: host.userns_mode,
+        network_mode: if config.network_disabled { "none".to_owned() } else { host.network_mode },
+        cgroup_parent: host.cgroup_parent,
+        oom_score_adj: host.oom_score_adj,
+        extra_hosts: host.extra_hosts.unwrap_or_default(),
+        dns: host.dns.unwrap_or_default(),
+        dns_options: host.dns_options.unwrap_or_default(),
+        dns_search: host.dns_search.unwrap_or_default(),
+        auto_remove: host.auto_remove,
+        restart: restart(&host.restart_policy)?,
+        log,
+        console_size: console_size(host.console_size),
+        runtime: host.runtime,
+        document,
+    };
+    Ok((spec, warnings))
+}
+
+/// Height and width, if both are given.
+pub(crate) fn console_size(size: [u32; 2]) -> Option<(u16, u16)> {
+    let side = |side: u32| u16::try_from(side).unwrap_or(u16::MAX);
+    let [height, width] = size;
+    (height > 0 && width > 0).then(|| (side(height), side(width)))
+}
+
+/// What this engine would otherwise silently leave out.
+fn refuse(host: &HostConfig, defaults: &config::Config) -> Result<(), Failure> {
+    if !config::is_embedded(&host.runtime) {
+        if defaults.runtimes.contains_key(&host.runtime) {
+            return Err(Failure::not_implemented(format!(
+                "runtime {}: only the embedded runtime runs containers in this version",
+                host.runtime
+            )));
+        }
+        return Err(Failure::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+    }
+    if let Some(request) = host.device_requests.iter().flatten().next() {
+        let all = request.capabilities.iter().flatten();
+        let capabilities: Vec<String> =
+            all.map(|alternatives| format!("[{}]", alternatives.join(" "))).collect();
+        return Err(Failure::internal(format!(
+            "could not select device driver {:?} with capabilities: [{}]",
+            request.driver,
+            capabilities.join(" ")
+        )));
+    }
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return Err(Failure::invalid(format!("invalid isolation: {}", host.isolation)));
+    }
+    if !host.storage_opt.is_empty() {
+        return Err(Failure::not_implemented(
+            "--storage-opt is not supported: the size of a root file system cannot be limited here",
+        ));
+    }
+    Ok(())
+}
+
+fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
+    let kind = match mount.kind.as_str() {
+        "bind" => MountKind::Bind,
+        "volume" => MountKind::Volume,
+        "tmpfs" => MountKind::Tmpfs,
+        "image" => {
+            return Err(Failure::not_implemented("mounts of type image are not supported in this version"));
+        }
+        other => {
+            return Err(Failure::invalid(format!(
+                "invalid mount config for type {other:?}: mount type unknown"
+            )));
+        }
+    };
+    let misplaced = |options: &str| {
+        Err(Failure::invalid(format!(
+            "invalid mount config for type {:?}: field {options} must not be specified",
+            mount.kind
+        )))
+    };
+    if mount.bind_options.is_some() && kind != MountKind::Bind {
+        return misplaced("BindOptions");
+    }
+    if mount.volume_options.is_some() && kind != MountKind::Volume {
+        return misplaced("VolumeOptions");
+    }
+    if mount.tmpfs_options.is_some() && kind != MountKind::Tmpfs {
+        return misplaced("TmpfsOptions");
+    }
+    if mount.target.is_empty() {
+        return Err(Failure::invalid(format!(
+            "invalid mount config for type {:?}: field Target must not be empty",
+            mount.kind
+        )));
+    }
+    let bind = mount.bind_options.unwrap_or_default();
+    let volume = mount.volume_options.unwrap_or_default();
+    let tmpfs = mount.tmpfs_options.unwrap_or_default();
+    let driver = volume.driver_config.unwrap_or_default();
+    Ok(MountSpec {
+        kind,
+        source: mount.source,
+        target: mount.target,
+        read_only: mount.read_only,
+        propagation: bind.propagation,
+        non_recursive: bind.non_recursive,
+        create_mountpoint: bind.create_mountpoint,
+        no_copy: volume.no_copy,
+        subpath: volume.subpath,
+        labels: volume.labels,
+        driver: driver.name,
+        driver_options: driver.options,
+        tmpfs_size: tmpfs.size_bytes,
+        tmpfs_mode: tmpfs.mode,
+        tmpfs_options: tmpfs.options.unwrap_or_default().into_iter().map(|words| words.join("=")).collect(),
+    })
+}
+
+fn restart(policy: &host_config::RestartPolicy) -> Result<RestartPolicy, Failure> {
+    let mode = match policy.name.as_str() {
+        "" | "no" => RestartMode::No,
+        "always" => RestartMode::Always,
+        "unless-stopped" => RestartMode::UnlessStopped,
+        "on-failure" => RestartMode::OnFailure,
+        other => {
+            return Err(Failure::invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or \
+                 'unless-stopped'"
+            )));
+        }
+    };
+    let max_retries = u32::try_from(policy.maximum_retry_count)
+        .map_err(|_| Failure::invalid("invalid restart policy: maximum retry count cannot be negative"))?;
+    Ok(RestartPolicy { mode, max_retries })
+}
+
+fn resources(host: &HostConfig) -> Resources {
+    Resources {
+        memory: host.memory,
+        memory_swap: host.memory_swap,
+        memory_reservation: host.memory_reservation,
+        memory_swappiness: host.memory_swappiness.filter(|swappiness| *swappiness >= 0),
+        cpu_shares: host.cpu_shares,
+        cpu_period: host.cpu_period,
+        cpu_quota: host.cpu_quota,
+        nano_cpus: host.nano_cpus,
+        cpuset_cpus: host.cpuset_cpus.clone(),
+        cpuset_mems: host.cpuset_mems.clone(),
+        pids_limit: host.pids_limit,
+        blkio_weight: host.blkio_weight,
+        oom_kill_disable: host.oom_kill_disable.unwrap_or(false),
+    }
+}
+
+/// `POST /containers/{id}/update`.
+pub(crate) fn update(request: UpdateRequest) -> Result<Update, Failure> {
+    let policy = &request.restart_policy;
+    Ok(Update {
+        restart: if policy.name.is_empty() { None } else { Some(restart(policy)?) },
+        resources: Resources {
+            memory: request.memory,
+            memory_swap: request.memory_swap,
+            memory_reservation: request.memory_reservation,
+            cpu_shares: request.cpu_shares,
+            cpu_period: request.cpu_period,
+            cpu_quota: request.cpu_quota,
+            nano_cpus: request.nano_cpus,
+            cpuset_cpus: request.cpuset_cpus,
+            cpuset_mems: request.cpuset_mems,
+            pids_limit: request.pids_limit,
+            ..Resources::default()
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use pintle_api::{container::CreateRequest, decode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<(ContainerSpec, Vec<String>), Failure> {
+        let dir = std::path::Path::new("/tmp/x");
+        let defaults = config::Config::private(dir, dir, dir).unwrap();
+        let (config, host, networking) = decode::<CreateRequest>(text.as_bytes()).unwrap().into_parts();
+        spec(config, host, networking, None, &defaults)
+    }
+
+    #[test]
+    fn what_the_cli_sends_is_understood() {
+        let (spec, warnings) = read(
+            r#"{"Hostname":"","Tty":true,"Image":"busybox","Cmd":["sh"],"Entrypoint":null,"Env":null,"Volumes":{"/v":{}},
+                "HostConfig":{"Binds":["v:/x"],"RestartPolicy":{"Name":"on-failure","MaximumRetryCount":3},
+                "ConsoleSize":[24,80],"Mounts":[{"Type":"volume","Source":"v","Target":"/y",
+                "VolumeOptions":{"NoCopy":true,"DriverConfig":{"Name":"d","Options":{"a":"b"}}}}],"PidsLimit":0,
+                "NetworkMode":"default"}}"#,
+        )
+        .unwrap();
+        assert_eq!(spec.console_size, Some((24, 80)));
+        assert_eq!(spec.entrypoint, None);
+        assert_eq!(spec.volumes, ["/v"]);
+        assert_eq!(spec.restart, RestartPolicy { mode: RestartMode::OnFailure, max_retries: 3 });
+        assert!(spec.mounts[0].no_copy && spec.mounts[0].driver == "d");
+        assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_or_said() {
+        for text in [
+            r#"{"HostConfig":{"Runtime":"runsc"}}"#,
+            r#"{"HostConfig":{"DeviceRequests":[{"Count":-1,"Capabilities":[["gpu"]]}]}}"#,
+            r#"{"HostConfig":{"RestartPolicy":{"Name":"perhaps"}}}"#,
+            r#"{"HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":-1}}}"#,
+            r#"{"HostConfig":{"Mounts":[{"Type":"odd","Target":"/x"}]}}"#,
+            r#"{"HostConfig":{"Mounts":[{"Type":"bind","Target":"/x","TmpfsOptions":{}}]}}"#,
+            r#"{"HostConfig":{"StorageOpt":{"size":"1G"}}}"#,
+        ] {
+            read(text).expect_err(text);
+        }
+        let (_, warnings) =
+            read(r#"{"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}}"#).unwrap();
+        assert!(warnings[0].starts_with("Ports are not published"), "{warnings:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_documents_never_panic(
+            key in "(Hostname|Cmd|Env|Volumes|HostConfig|Healthcheck|StopTimeout|Labels|NetworkingConfig)",
+            value in prop_oneof!["[0-9]{1,25}", "\"[a-z]{0,5}\"", Just("null".to_owned()), Just("[]".to_owned()),
+                Just("{\"Mounts\":[{}]}".to_owned()), Just("[[{}]]".to_owned())],
+        ) {
+            let text = format!("{{\"{key}\":{value}}}");
+            if let Ok(request) = decode::<CreateRequest>(text.as_bytes()) {
+                let dir = std::path::Path::new("/tmp/x");
+                let defaults = config::Config::private(dir, dir, dir).unwrap();
+                let (config, host, networking) = request.into_parts();
+                let _ = spec(config, host, networking, None, &defaults);
+            }
+        }
+    }
+}

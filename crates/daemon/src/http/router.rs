@@ -1,0 +1,110 @@
+//! Which handler answers which request.
+//!
+//! Docker's names may contain slashes and stand in the middle of a path (`/plugins/{name}/json`), so a pattern
+//! is what comes before the one variable part and what comes after it. The first pattern that fits wins.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use http::Method;
+
+use super::{Answer, Call};
+use crate::{app::App, status::Failure};
+
+/// What a handler promises.
+pub(crate) type Outcome = Result<Answer, Failure>;
+type Handler = fn(Arc<App>, Call) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// One route.
+pub(crate) struct Route {
+    method: Method,
+    prefix: &'static str,
+    /// `None`: the path is `prefix` and nothing else.
+    suffix: Option<&'static str>,
+    handler: Handler,
+}
+
+impl Route {
+    /// `pattern` has at most one `{}`, which stands for anything, slashes included.
+    pub(crate) fn new(method: Method, pattern: &'static str, handler: Handler) -> Self {
+        let (prefix, suffix) = match pattern.split_once("{}") {
+            Some((prefix, suffix)) => (prefix, Some(suffix)),
+            None => (pattern, None),
+        };
+        Self { method, prefix, suffix, handler }
+    }
+
+    fn matches<'p>(&self, method: &Method, path: &'p str) -> Option<&'p str> {
+        if self.method != *method {
+            return None;
+        }
+        let rest = path.strip_prefix(self.prefix)?;
+        match self.suffix {
+            None => rest.is_empty().then_some(""),
+            Some(suffix) => rest.strip_suffix(suffix).filter(|name| !name.is_empty()),
+        }
+    }
+}
+
+/// Every route, in the order in which they are tried.
+pub(crate) struct Router(Vec<Route>);
+
+impl Router {
+    pub(crate) fn new(routes: Vec<Route>) -> Self {
+        Self(routes)
+    }
+
+    /// The route of a decoded path without its version, and the path's variable part.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Option<(&Route, String)> {
+        self.0.iter().find_map(|route| route.matches(method, path).map(|name| (route, name.to_owned())))
+    }
+}
+
+impl Route {
+    pub(crate) fn call(&self, app: Arc<App>, call: Call) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+        (self.handler)(app, call)
+    }
+}
+
+/// Shorthands for tables: `get("/x", handler)`.
+macro_rules! verbs {
+    ($($name:ident $method:ident)*) => {$(
+        pub(crate) fn $name(pattern: &'static str, handler: Handler) -> Route {
+            Route::new(Method::$method, pattern, handler)
+        }
+    )*};
+}
+
+verbs! { get GET head HEAD post POST put PUT delete DELETE }
+
+/// A function as a [`Handler`].
+macro_rules! handler {
+    ($function:path) => {
+        |app, call| Box::pin($function(app, call))
+    };
+}
+pub(crate) use handler;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn nothing(_: Arc<App>, _: Call) -> Outcome {
+        Err(Failure::not_found(""))
+    }
+
+    #[test]
+    fn names_may_contain_slashes_and_the_first_pattern_wins() {
+        let router = Router::new(vec![
+            get("/plugins/privileges", handler!(nothing)),
+            get("/plugins/{}/json", handler!(nothing)),
+            delete("/plugins/{}", handler!(nothing)),
+        ]);
+        let name = |method, path| router.find(&method, path).map(|(_, name)| name);
+        assert_eq!(name(Method::GET, "/plugins/privileges"), Some(String::new()));
+        assert_eq!(name(Method::GET, "/plugins/a/b:c/json"), Some("a/b:c".into()));
+        assert_eq!(name(Method::DELETE, "/plugins/a/b"), Some("a/b".into()));
+        assert_eq!(name(Method::GET, "/plugins//json"), None);
+        assert_eq!(name(Method::POST, "/plugins/x/json"), None);
+        assert_eq!(name(Method::GET, "/plugins/json"), None);
+    }
+}

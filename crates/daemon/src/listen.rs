@@ -1,0 +1,199 @@
+//! Sockets that the API is served on.
+
+use std::{
+    io,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+    pin::Pin,
+    time::Duration,
+};
+
+use listenfd::ListenFd;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::{Address, Config};
+
+/// A client's connection.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
+pub(crate) type Connection = Pin<Box<dyn Io>>;
+
+/// How long a client may take to shake hands.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// One socket.
+pub(crate) struct Listener {
+    socket: Socket,
+    tls: Option<TlsAcceptor>,
+    /// The file to remove in the end, where this made it.
+    path: Option<PathBuf>,
+    pub(crate) address: String,
+}
+
+enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// What was accepted: for TLS the handshake is still to come.
+pub(crate) struct Accepted {
+    connection: Connection,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Accepted {
+    /// The connection that HTTP is spoken on.
+    pub(crate) async fn connection(self) -> io::Result<Connection> {
+        match self.tls {
+            None => Ok(self.connection),
+            Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(self.connection)).await {
+                Ok(stream) => Ok(Box::pin(stream?)),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
+        }
+    }
+}
+
+/// Opens every socket of the configuration. Clients may connect from then on, and wait.
+pub(crate) async fn open(config: &Config) -> Result<Vec<Listener>, String> {
+    let acceptor = config.tls.as_ref().map(crate::tls::acceptor).transpose()?;
+    let mut passed = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for address in &config.hosts {
+        let failed = |error: io::Error| format!("listening on {address}: {error}");
+        match address {
+            Address::Unix(path) => {
+                let socket = bind_unix(path, config.group.as_deref()).await.map_err(failed)?;
+                listeners.push(Listener {
+                    socket: Socket::Unix(socket),
+                    tls: None,
+                    path: Some(path.clone()),
+                    address: address.to_string(),
+                });
+            }
+            Address::Tcp(at) => {
+                let socket = TcpListener::bind(at).await.map_err(failed)?;
+                let bound = socket.local_addr().map_err(failed)?;
+                if acceptor.is_none() {
+                    tracing::warn!(
+                        "{address} is open to whoever reaches it, without encryption, and whoever reaches it is root \
+                         on this host: use --tlsverify"
+                    );
+                }
+                let address = format!("tcp://{bound}");
+                listeners.push(Listener {
+                    socket: Socket::Tcp(socket),
+                    tls: acceptor.clone(),
+                    path: None,
+                    address,
+                });
+            }
+            Address::Fd(which) => listeners.extend(take_passed(&mut passed, *which).map_err(failed)?),
+        }
+    }
+    Ok(listeners)
+}
+
+fn take_passed(passed: &mut ListenFd, which: Option<u32>) -> io::Result<Vec<Listener>> {
+    let none = || {
+        io::Error::new(io::ErrorKind::NotFound, "systemd passed no such socket (is pintle.socket enabled?)")
+    };
+    let all: Vec<usize> = match which {
+        None => (0..passed.len()).collect(),
+        Some(number) => {
+            vec![(number as usize).checked_sub(3).filter(|at| *at < passed.len()).ok_or_else(none)?]
+        }
+    };
+    let mut listeners = Vec::new();
+    for at in all {
+        let socket = match passed.take_unix_listener(at) {
+            Ok(Some(socket)) => {
+                socket.set_nonblocking(true)?;
+                Socket::Unix(UnixListener::from_std(socket)?)
+            }
+            _ => {
+                let socket = passed.take_tcp_listener(at)?.ok_or_else(none)?;
+                socket.set_nonblocking(true)?;
+                Socket::Tcp(TcpListener::from_std(socket)?)
+            }
+        };
+        listeners.push(Listener { socket, tls: None, path: None, address: format!("fd://{}", at + 3) });
+    }
+    if listeners.is_empty() { Err(none()) } else { Ok(listeners) }
+}
+
+async fn bind_unix(path: &Path, group: Option<&str>) -> io::Result<UnixListener> {
+    if let Some(dir) = path.parent() {
+        tokio::fs::create_dir_all(dir).await?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            if tokio::net::UnixStream::connect(path).await.is_ok() {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another engine answers there"));
+            }
+            std::fs::remove_file(path)?;
+        }
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
+        }
+        Err(_) => {}
+    }
+    // Bound under another name first, so that nobody can connect before owner and mode are right.
+    let hidden = path.with_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&hidden);
+    let socket = UnixListener::bind(&hidden)?;
+    let gid = match group {
+        Some(name) => Some(
+            group_id(name)
+                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("group {name} not found")))?,
+        ),
+        None => group_id("docker"),
+    };
+    std::fs::set_permissions(
+        &hidden,
+        std::fs::Permissions::from_mode(if gid.is_some() { 0o660 } else { 0o600 }),
+    )?;
+    if let Some(gid) = gid {
+        std::os::unix::fs::chown(&hidden, None, Some(gid))?;
+    }
+    std::fs::rename(&hidden, path)?;
+    Ok(socket)
+}
+
+/// A group by name or number.
+fn group_id(name: &str) -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let by_name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    by_name.or_else(|| name.parse().ok())
+}
+
+impl Listener {
+    /// The next client.
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        let connection: Connection = match &self.socket {
+            Socket::Unix(socket) => Box::pin(socket.accept().await?.0),
+            Socket::Tcp(socket) => {
+                let (stream, _) = socket.accept().await?;
+                stream.set_nodelay(true)?;
+                Box::pin(stream)
+            }
+        };
+        Ok(Accepted { connection, tls: self.tls.clone() })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Nobody is left to tell.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

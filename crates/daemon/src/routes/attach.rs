@@ -1,0 +1,166 @@
+//! Attach and exec: connections that become a process's standard streams.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
+use pintle_api::exec::ExecStart;
+use pintle_engine::{
+    EngineError, ErrorKind,
+    containers::{self, AttachOptions, Connection, Logs},
+};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::{
+    app::App,
+    convert,
+    hijack::{
+        DetachKeys, Offer,
+        offer::{MULTIPLEXED, RAW},
+        splice::{Joint, splice},
+    },
+    http::{Call, reply, router::Outcome},
+    status::Failure,
+};
+
+/// What clients are told that the bytes are.
+pub(crate) fn content_type(call: &Call, tty: bool) -> &'static str {
+    if !tty && call.since(42) { MULTIPLEXED } else { RAW }
+}
+
+pub(crate) async fn attach(app: Arc<App>, call: Call) -> Outcome {
+    let query = &call.query;
+    let keys = DetachKeys::parse(query.text("detachKeys"))?;
+    let options = AttachOptions {
+        logs: query.truth("logs"),
+        stream: query.truth("stream"),
+        stdin: query.truth("stdin"),
+        stdout: query.truth("stdout"),
+        stderr: query.truth("stderr"),
+    };
+    let attached = app.containers().await.attach(&call.name, options).await?;
+    let source = Source { backlog: attached.backlog, text: None, connection: attached.connection };
+    let joint = Joint { stdin: options.stdin, detach: attached.tty.then_some(keys) };
+    let content_type = content_type(&call, attached.tty);
+    hand_over(&app, call.offer, content_type, source, joint)
+}
+
+pub(crate) async fn exec(app: Arc<App>, mut call: Call) -> Outcome {
+    let request: ExecStart = call.json_or_default().await?;
+    let containers = app.containers().await;
+    let exec = containers.exec_inspect(&call.name)?;
+    let keys = DetachKeys::parse(exec.spec.detach_keys.as_deref().unwrap_or(""))?;
+    let start = containers::ExecStart {
+        detach: request.detach,
+        console_size: request.console_size.and_then(convert::spec::console_size),
+    };
+    let started = match containers.exec_start(&call.name, start).await {
+        Ok(started) => started,
+        // A command that cannot be run is told where its output would be; its exit code says the rest.
+        Err(error) if !request.detach && told_in_stream(&error) => {
+            let content_type = content_type(&call, exec.spec.tty);
+            let text = error_frame(&error.message, exec.spec.tty);
+            let source = Source { backlog: None, text: Some(text), connection: None };
+            return hand_over(&app, call.offer, content_type, source, Joint::default());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Some(stream) = started.stream else { return Ok(reply::empty(StatusCode::OK)) };
+    let source = Source { backlog: None, text: None, connection: Some(Connection::Ready(stream)) };
+    let joint = Joint { stdin: exec.spec.stdin, detach: started.tty.then_some(keys) };
+    let content_type = content_type(&call, started.tty);
+    hand_over(&app, call.offer, content_type, source, joint)
+}
+
+fn told_in_stream(error: &EngineError) -> bool {
+    !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Unavailable)
+}
+
+fn error_frame(message: &str, tty: bool) -> Bytes {
+    let text = format!("{message}\r\n");
+    if tty {
+        return text.into();
+    }
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    let mut frame = vec![1, 0, 0, 0];
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(text.as_bytes());
+    frame.into()
+}
+
+/// What the client gets to see, in this order.
+struct Source {
+    backlog: Option<Logs>,
+    text: Option<Bytes>,
+    connection: Option<Connection>,
+}
+
+impl Source {
+    async fn write_first(&mut self, out: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        if let Some(mut backlog) = self.backlog.take() {
+            while let Some(piece) = backlog.stream.next().await {
+                out.write_all(&piece.map_err(std::io::Error::other)?).await?;
+            }
+        }
+        if let Some(text) = self.text.take() {
+            out.write_all(&text).await?;
+        }
+        out.flush().await
+    }
+}
+
+fn hand_over(
+    app: &Arc<App>,
+    offer: Offer,
+    content_type: &'static str,
+    source: Source,
+    joint: Joint,
+) -> Outcome {
+    if !offer.stands() {
+        return Ok(output_only(source, content_type));
+    }
+    let Some((answer, coming)) = offer.take(content_type) else {
+        return Err(Failure::internal("the connection cannot be taken over"));
+    };
+    let draining = app.draining.clone();
+    app.tasks.spawn(async move {
+        let joined = async {
+            let mut client = coming.connection().await.map_err(std::io::Error::other)?;
+            let mut source = source;
+            source.write_first(&mut client).await?;
+            match source.connection {
+                None => client.shutdown().await,
+                Some(connection) => match connection.ready().await {
+                    None => client.shutdown().await,
+                    Some(shim) => {
+                        splice(client, shim, joint).await.map(|end| tracing::debug!(?end, "a client left"))
+                    }
+                },
+            }
+        };
+        tokio::select! {
+            () = draining.cancelled() => {}
+            done = joined => if let Err(error) = done {
+                tracing::debug!(%error, "a client broke off");
+            },
+        }
+    });
+    Ok(answer)
+}
+
+/// For clients whose connection cannot be taken over: what there is to see, without input.
+fn output_only(source: Source, content_type: &'static str) -> crate::http::Answer {
+    let text = stream::iter(source.text.map(Ok));
+    let backlog = source.backlog.map(|logs| logs.stream.map(|piece| piece.map_err(std::io::Error::other)));
+    let backlog = stream::iter(backlog).flatten();
+    let live = stream::once(async move {
+        let connection = match source.connection {
+            Some(connection) => connection.ready().await,
+            None => None,
+        };
+        stream::iter(connection.map(tokio_util::io::ReaderStream::new)).flatten()
+    })
+    .flatten();
+    reply::stream(content_type, backlog.chain(text).chain(live))
+}

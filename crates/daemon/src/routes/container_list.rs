@@ -1,0 +1,86 @@
+//! Reading containers: list and inspect. Answers come from snapshots; nothing waits for a container.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::Utc;
+use pintle_engine::containers::{Container, ListOptions};
+use pintle_image::Images;
+use pintle_runtime::cgroup::Setup;
+
+use crate::{
+    app::App,
+    convert::{self, container::Surroundings},
+    http::{Call, reply, router::Outcome},
+    status::Failure,
+};
+
+pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
+    let limit: i64 = call.query.number("limit")?.unwrap_or(0);
+    let options = ListOptions {
+        all: call.query.truth("all"),
+        limit: usize::try_from(limit).unwrap_or(0),
+        size: call.query.truth("size"),
+        filters: convert::filters(&call.query.filters()?),
+    };
+    let all = app.containers().await.list(options).await?;
+    let mut names = ImageNames::new(&app.images);
+    let now = Utc::now();
+    let all: Vec<_> = all
+        .iter()
+        .map(|(container, size)| convert::container::summary(container, *size, names.of(container), now))
+        .collect();
+    Ok(reply::ok(&all))
+}
+
+/// What a container's image is called now.
+pub(crate) struct ImageNames<'a> {
+    images: &'a Images,
+    known: HashMap<String, Option<String>>,
+}
+
+impl<'a> ImageNames<'a> {
+    pub(crate) fn new(images: &'a Images) -> Self {
+        Self { images, known: HashMap::new() }
+    }
+
+    /// The name that the container was made by, or the id where that name means another image by now.
+    pub(crate) fn of(&mut self, container: &Container) -> String {
+        let name = &container.spec.image;
+        let current = match self.known.get(name) {
+            Some(known) => known,
+            None => {
+                let current = self.images.get(name).ok().map(|image| image.id.to_string());
+                self.known.entry(name.clone()).or_insert(current)
+            }
+        };
+        match current {
+            Some(id) if *id != container.image_id => container.image_id.clone(),
+            _ => name.clone(),
+        }
+    }
+}
+
+pub(crate) async fn inspect(app: Arc<App>, call: Call) -> Outcome {
+    let containers = app.containers().await;
+    let container = containers.inspect(&call.name)?;
+    let size = if call.query.truth("size") { Some(containers.size(&container.id).await?) } else { None };
+    let around = Surroundings {
+        dir: containers.dir(&container.id),
+        log_path: containers.log_path(&container.id),
+        exec_ids: containers.exec_ids(&container.id),
+        size,
+        cgroupns_mode: if Setup::detect() == Setup::Unified { "private" } else { "host" },
+        default_shm_size: app.config.load().default_shm_size,
+    };
+    let inspected = convert::container::inspect(&container, around);
+    if call.since(44) {
+        return Ok(reply::ok(&inspected));
+    }
+    // Old clients know fields that newer versions dropped.
+    let mut old = serde_json::to_value(&inspected).map_err(|error| Failure::internal(error.to_string()))?;
+    if let Some(host) = old.get_mut("HostConfig").and_then(serde_json::Value::as_object_mut) {
+        host.insert("KernelMemory".to_owned(), 0.into());
+        host.insert("KernelMemoryTCP".to_owned(), 0.into());
+    }
+    Ok(reply::ok(&old))
+}

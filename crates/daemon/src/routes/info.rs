@@ -1,0 +1,220 @@
+//! `/info`: what this engine and this machine are. Asks no plugin anything that it would wait for.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use chrono::Utc;
+use pintle_api::{
+    system::{Commit, IndexConfig, Info, Plugins, RegistryConfig},
+    time,
+};
+use pintle_runtime::cgroup::{Available, Hierarchies};
+use serde_json::{Value, json};
+
+use super::system::{VERSION, blocking};
+use crate::{
+    app::App,
+    builtins,
+    config::{Config, EMBEDDED_RUNTIME},
+    http::{Call, reply, router::Outcome},
+};
+
+/// How long legacy plugins may take to say that they are there.
+const PATIENCE: Duration = Duration::from_millis(150);
+
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+pub(crate) async fn info(app: Arc<App>, _: Call) -> Outcome {
+    let config = app.config.load_full();
+    let counts = app.containers().await.counts();
+    let images = app.images.clone();
+    let image_count = blocking(move || images.list()).await?.len();
+    let hierarchies = Hierarchies::detect();
+    let available = hierarchies.available();
+    let uname = rustix::system::uname();
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let os = os_release();
+    let info = Info {
+        id: app.id.clone(),
+        containers: count(counts.running + counts.paused + counts.stopped),
+        containers_running: count(counts.running),
+        containers_paused: count(counts.paused),
+        containers_stopped: count(counts.stopped),
+        images: count(image_count),
+        driver: "overlay2".to_owned(),
+        driver_status: driver_status(&config),
+        plugins: Plugins {
+            volume: volume_drivers(&app).await,
+            network: names(builtins::NETWORK_DRIVERS),
+            authorization: None,
+            log: names(builtins::LOG_DRIVERS),
+        },
+        memory_limit: available.memory,
+        swap_limit: available.swap,
+        cpu_cfs_period: available.cpu_quota,
+        cpu_cfs_quota: available.cpu_quota,
+        cpu_shares: available.cpu_shares,
+        cpu_set: available.cpuset,
+        pids_limit: available.pids,
+        ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
+            .is_ok_and(|text| text.trim() == "1"),
+        debug: config.debug,
+        n_fd: count(std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)),
+        oom_kill_disable: available.oom_kill_disable,
+        n_goroutines: count(tokio::runtime::Handle::current().metrics().num_alive_tasks()),
+        system_time: time::rfc3339_nano(Utc::now()),
+        logging_driver: config.log_driver.clone(),
+        cgroup_driver: "cgroupfs".to_owned(),
+        cgroup_version: hierarchies.setup.version().to_string(),
+        kernel_version: uname.release().to_string_lossy().into_owned(),
+        operating_system: os.get("PRETTY_NAME").cloned().unwrap_or_else(|| "Linux".to_owned()),
+        os_version: os.get("VERSION_ID").cloned().unwrap_or_default(),
+        os_type: "linux".to_owned(),
+        architecture: uname.machine().to_string_lossy().into_owned(),
+        index_server_address: "https://index.docker.io/v1/".to_owned(),
+        registry_config: registries(&config),
+        n_cpu: count(std::thread::available_parallelism().map_or(1, usize::from)),
+        mem_total: crate::convert::stats::machine_memory(),
+        docker_root_dir: config.data_root.to_string_lossy().into_owned(),
+        http_proxy: proxy("HTTP_PROXY"),
+        https_proxy: proxy("HTTPS_PROXY"),
+        no_proxy: proxy("NO_PROXY"),
+        name: host_name(),
+        labels: config.labels.clone(),
+        server_version: VERSION.to_owned(),
+        runtimes: runtimes(&config),
+        default_runtime: config.default_runtime.clone(),
+        swarm: json!({
+            "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
+            "RemoteManagers": null,
+        }),
+        live_restore_enabled: true,
+        init_binary: "pintle".to_owned(),
+        containerd_commit: Commit::default(),
+        runc_commit: Commit { id: VERSION.to_owned() },
+        init_commit: Commit { id: VERSION.to_owned() },
+        security_options: security_options(&config),
+        cdi_spec_dirs: Vec::new(),
+        warnings: Some(warnings(&config, available)),
+        ..Info::default()
+    };
+    Ok(reply::ok(&info))
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Built-in drivers and legacy plugins; managed ones are not among them, as in Docker.
+async fn volume_drivers(app: &App) -> Vec<String> {
+    let mut all = names(builtins::VOLUME_DRIVERS);
+    if let Ok(found) = tokio::time::timeout(PATIENCE, app.host.volume_drivers()).await {
+        let legacy = found.into_iter().filter_map(|(name, driver)| {
+            driver.ok().filter(|driver| driver.plugin_id.is_none()).map(|_| name)
+        });
+        all.extend(legacy);
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn driver_status(config: &Config) -> Vec<[String; 2]> {
+    let pair = |key: &str, value: &str| [key.to_owned(), value.to_owned()];
+    let backing = rustix::fs::statfs(&config.data_root).map(|stat| match stat.f_type as u64 {
+        0xef53 => "extfs".to_owned(),
+        0x5846_5342 => "xfs".to_owned(),
+        0x9123_683e => "btrfs".to_owned(),
+        0x0102_1994 => "tmpfs".to_owned(),
+        0x2fc1_2fc1 => "zfs".to_owned(),
+        0x794c_7630 => "overlayfs".to_owned(),
+        other => format!("0x{other:x}"),
+    });
+    vec![
+        pair("Backing Filesystem", &backing.unwrap_or_else(|_| "<unknown>".to_owned())),
+        pair("Supports d_type", "true"),
+    ]
+}
+
+fn runtimes(config: &Config) -> BTreeMap<String, Value> {
+    let mut all: BTreeMap<_, _> =
+        config.runtimes.iter().map(|(name, runtime)| (name.clone(), json!(runtime))).collect();
+    all.insert(EMBEDDED_RUNTIME.to_owned(), json!({ "path": "pintle" }));
+    all
+}
+
+fn registries(config: &Config) -> RegistryConfig {
+    let (cidrs, hosts): (Vec<_>, Vec<_>) =
+        config.insecure_registries.iter().cloned().partition(|entry| entry.contains('/'));
+    let index = |name: &str, mirrors: Vec<String>, secure, official| {
+        (name.to_owned(), IndexConfig { name: name.to_owned(), mirrors, secure, official })
+    };
+    let mut index_configs: BTreeMap<_, _> =
+        hosts.iter().map(|host| index(host, Vec::new(), false, false)).collect();
+    index_configs.extend([index("docker.io", config.registry_mirrors.clone(), true, true)]);
+    let mut insecure_registry_cidrs = cidrs;
+    insecure_registry_cidrs.extend(["::1/128".to_owned(), "127.0.0.0/8".to_owned()]);
+    RegistryConfig { insecure_registry_cidrs, index_configs, mirrors: config.registry_mirrors.clone() }
+}
+
+fn security_options(config: &Config) -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if config.no_new_privileges {
+        options.push("name=no-new-privileges".to_owned());
+    }
+    if Hierarchies::detect().setup.version() == 2 {
+        options.push("name=cgroupns".to_owned());
+    }
+    options
+}
+
+fn warnings(config: &Config, available: Available) -> Vec<String> {
+    let mut warnings = vec![
+        "WARNING: The default network is a private namespace with loopback only: containers reach nothing, and ports \
+         are not published, unless they use --network host"
+            .to_owned(),
+    ];
+    for (present, text) in [
+        (available.memory, "WARNING: No memory limit support"),
+        (available.swap || !available.memory, "WARNING: No swap limit support"),
+        (available.cpu_quota, "WARNING: No cpu cfs quota support"),
+        (available.cpu_shares, "WARNING: No cpu shares support"),
+        (available.cpuset, "WARNING: No cpuset support"),
+        (available.pids, "WARNING: No pids limit support"),
+    ] {
+        if !present {
+            warnings.push(text.to_owned());
+        }
+    }
+    let open = |host: &&crate::config::Address| {
+        matches!(host, crate::config::Address::Tcp(_)) && config.tls.is_none()
+    };
+    for host in config.hosts.iter().filter(open) {
+        warnings.push(format!(
+            "[DEPRECATION NOTICE]: API is accessible on {host} without encryption. Access to the remote API is \
+             equivalent to root access on the host."
+        ));
+    }
+    warnings.extend(config.warnings.iter().map(|warning| format!("WARNING: {warning}")));
+    warnings
+}
+
+/// A proxy from the environment, without its password.
+fn proxy(name: &str) -> String {
+    let value = std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase())).unwrap_or_default();
+    match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+        Some((scheme, (_, host))) => format!("{scheme}://xxxxx:xxxxx@{host}"),
+        None => value,
+    }
+}
+
+fn os_release() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string("/etc/os-release")
+        .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
+        .unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+        .collect()
+}

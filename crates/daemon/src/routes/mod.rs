@@ -1,0 +1,142 @@
+//! Docker's routes, one file for each resource. The table below is all there is; Docker answers everything else
+//! with `page not found`.
+
+mod absent;
+mod archive;
+mod attach;
+mod container_list;
+mod containers;
+mod events;
+mod exec;
+mod images;
+pub(crate) mod info;
+mod logs;
+pub(crate) mod networks;
+mod plugin_log;
+mod plugins;
+mod progress;
+mod stats;
+mod system;
+mod transfer;
+mod volumes;
+
+use crate::http::router::{Route, delete, get, handler, head, post, put};
+
+/// Every route, in the order in which they are tried.
+pub(crate) fn table() -> Vec<Route> {
+    vec![
+        get("/_ping", handler!(system::ping)),
+        head("/_ping", handler!(system::ping)),
+        get("/version", handler!(system::version)),
+        get("/info", handler!(info::info)),
+        get("/events", handler!(events::events)),
+        get("/system/df", handler!(system::disk_usage)),
+        post("/auth", handler!(system::auth)),
+        // Containers
+        get("/containers/json", handler!(container_list::list)),
+        post("/containers/create", handler!(containers::create)),
+        post("/containers/prune", handler!(containers::prune)),
+        get("/containers/{}/json", handler!(container_list::inspect)),
+        get("/containers/{}/logs", handler!(logs::logs)),
+        get("/containers/{}/stats", handler!(stats::stats)),
+        get("/containers/{}/top", handler!(containers::top)),
+        get("/containers/{}/changes", handler!(containers::changes)),
+        get("/containers/{}/export", handler!(archive::export)),
+        head("/containers/{}/archive", handler!(archive::stat)),
+        get("/containers/{}/archive", handler!(archive::copy_out)),
+        put("/containers/{}/archive", handler!(archive::copy_in)),
+        post("/containers/{}/start", handler!(containers::start)),
+        post("/containers/{}/stop", handler!(containers::stop)),
+        post("/containers/{}/restart", handler!(containers::restart)),
+        post("/containers/{}/kill", handler!(containers::kill)),
+        post("/containers/{}/pause", handler!(containers::pause)),
+        post("/containers/{}/unpause", handler!(containers::unpause)),
+        post("/containers/{}/rename", handler!(containers::rename)),
+        post("/containers/{}/resize", handler!(containers::resize)),
+        post("/containers/{}/update", handler!(containers::update)),
+        post("/containers/{}/wait", handler!(containers::wait)),
+        post("/containers/{}/attach", handler!(attach::attach)),
+        post("/containers/{}/exec", handler!(exec::create)),
+        delete("/containers/{}", handler!(containers::remove)),
+        post("/exec/{}/start", handler!(attach::exec)),
+        post("/exec/{}/resize", handler!(exec::resize)),
+        get("/exec/{}/json", handler!(exec::inspect)),
+        // Images
+        get("/images/json", handler!(images::list)),
+        get("/images/search", handler!(absent::search)),
+        get("/images/get", handler!(transfer::save_many)),
+        post("/images/create", handler!(transfer::create)),
+        post("/images/load", handler!(transfer::load)),
+        post("/images/prune", handler!(images::prune)),
+        get("/images/{}/json", handler!(images::inspect)),
+        get("/images/{}/history", handler!(images::history)),
+        get("/images/{}/get", handler!(transfer::save_one)),
+        post("/images/{}/push", handler!(transfer::push)),
+        post("/images/{}/tag", handler!(images::tag)),
+        delete("/images/{}", handler!(images::remove)),
+        get("/distribution/{}/json", handler!(images::distribution)),
+        post("/commit", handler!(absent::commit)),
+        // Volumes
+        get("/volumes", handler!(volumes::list)),
+        post("/volumes/create", handler!(volumes::create)),
+        post("/volumes/prune", handler!(volumes::prune)),
+        get("/volumes/{}", handler!(volumes::inspect)),
+        put("/volumes/{}", handler!(volumes::update)),
+        delete("/volumes/{}", handler!(volumes::remove)),
+        // Plugins
+        get("/plugins", handler!(plugins::list)),
+        get("/plugins/privileges", handler!(plugins::privileges)),
+        post("/plugins/pull", handler!(plugins::pull)),
+        post("/plugins/create", handler!(plugins::create)),
+        get("/plugins/{}/json", handler!(plugins::inspect)),
+        get("/plugins/{}/top", handler!(plugins::top)),
+        get("/plugins/{}/stats", handler!(plugins::stats)),
+        get("/plugins/{}/logs", handler!(plugin_log::logs)),
+        post("/plugins/{}/enable", handler!(plugins::enable)),
+        post("/plugins/{}/disable", handler!(plugins::disable)),
+        post("/plugins/{}/upgrade", handler!(plugins::upgrade)),
+        post("/plugins/{}/push", handler!(plugins::push)),
+        post("/plugins/{}/set", handler!(plugins::set)),
+        delete("/plugins/{}", handler!(plugins::remove)),
+        // Networks
+        get("/networks", handler!(networks::list)),
+        get("/networks/", handler!(networks::list)),
+        post("/networks/create", handler!(networks::create)),
+        post("/networks/prune", handler!(networks::prune)),
+        post("/networks/{}/connect", handler!(networks::connect)),
+        post("/networks/{}/disconnect", handler!(networks::connect)),
+        get("/networks/{}", handler!(networks::inspect)),
+        delete("/networks/{}", handler!(networks::remove)),
+        // What this engine does not have
+        post("/build", handler!(absent::build)),
+        post("/build/prune", handler!(absent::build)),
+        post("/build/cancel", handler!(absent::build)),
+        post("/session", handler!(absent::build)),
+        post("/grpc", handler!(absent::build)),
+        get("/swarm", handler!(absent::swarm)),
+        get("/swarm/unlockkey", handler!(absent::swarm)),
+        post("/swarm/init", handler!(absent::no_swarm)),
+        post("/swarm/join", handler!(absent::no_swarm)),
+        post("/swarm/leave", handler!(absent::swarm)),
+        post("/swarm/update", handler!(absent::swarm)),
+        post("/swarm/unlock", handler!(absent::swarm)),
+        get("/nodes", handler!(absent::swarm)),
+        get("/nodes/{}", handler!(absent::swarm)),
+        post("/nodes/{}", handler!(absent::swarm)),
+        delete("/nodes/{}", handler!(absent::swarm)),
+        get("/services", handler!(absent::swarm)),
+        get("/services/{}", handler!(absent::swarm)),
+        post("/services/{}", handler!(absent::swarm)),
+        delete("/services/{}", handler!(absent::swarm)),
+        get("/tasks", handler!(absent::swarm)),
+        get("/tasks/{}", handler!(absent::swarm)),
+        get("/secrets", handler!(absent::swarm)),
+        get("/secrets/{}", handler!(absent::swarm)),
+        post("/secrets/{}", handler!(absent::swarm)),
+        delete("/secrets/{}", handler!(absent::swarm)),
+        get("/configs", handler!(absent::swarm)),
+        get("/configs/{}", handler!(absent::swarm)),
+        post("/configs/{}", handler!(absent::swarm)),
+        delete("/configs/{}", handler!(absent::swarm)),
+    ]
+}

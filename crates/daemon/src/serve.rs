@@ -1,0 +1,199 @@
+//! Accepting clients, and one request at a time on each connection.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pintle_api::ApiVersion;
+use tokio::task::JoinSet;
+
+use crate::{
+    app::App,
+    hijack::{
+        Offer,
+        sniff::{Signals, Sniffed},
+    },
+    http::{Answer, Call, Query, query, reply, router::Router},
+    listen::{Connection, Listener},
+    status::Failure,
+};
+
+/// How long a client may take to send a request's head.
+const HEAD: Duration = Duration::from_secs(60);
+
+/// Serves until the engine drains, then lets each connection finish the request that it is on.
+pub(crate) async fn serve(app: Arc<App>, router: Arc<Router>, listener: Listener) {
+    let mut clients = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = app.draining.cancelled() => break,
+            Some(_) = clients.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(accepted) => {
+                let (app, router) = (Arc::clone(&app), Arc::clone(&router));
+                clients.spawn(async move {
+                    match accepted.connection().await {
+                        Ok(connection) => connection_loop(app, router, connection).await,
+                        Err(error) => tracing::debug!(%error, "a client could not shake hands"),
+                    }
+                });
+            }
+            Err(error) => {
+                // Mostly: no file descriptors left. Waiting is all that helps.
+                tracing::warn!(%error, "a client could not be accepted on {}", listener.address);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    while clients.join_next().await.is_some() {}
+}
+
+/// One client, for as long as it speaks HTTP. The error is the client's own affair.
+pub(crate) async fn connection_loop(app: Arc<App>, router: Arc<Router>, connection: Connection) {
+    let (sniffed, signals) = Sniffed::new(connection);
+    let draining = app.draining.clone();
+    let service = service_fn(move |request| {
+        let (app, router, signals) = (Arc::clone(&app), Arc::clone(&router), Arc::clone(&signals));
+        async move { Ok::<_, Infallible>(answer(app, router, signals, request).await) }
+    });
+    let http = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(sniffed), service)
+        .with_upgrades();
+    let mut http = std::pin::pin!(http);
+    let done = tokio::select! {
+        done = http.as_mut() => done,
+        () = draining.cancelled() => {
+            http.as_mut().graceful_shutdown();
+            http.await
+        }
+    };
+    if let Err(error) = done {
+        tracing::trace!(%error, "a connection broke off");
+    }
+}
+
+async fn answer(
+    app: Arc<App>,
+    router: Arc<Router>,
+    signals: Arc<Signals>,
+    mut request: Request<Incoming>,
+) -> Answer {
+    let upgrade = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let taken_over = upgrade.is_some();
+    let offer = Offer::new(upgrade, Arc::clone(&signals));
+    let request = request.map(|body| {
+        if taken_over {
+            return body.map_err(std::io::Error::other).boxed_unsync();
+        }
+        // The connection learns where the next request may begin.
+        Watched { body, signals }.boxed_unsync()
+    });
+    let (parts, body) = request.into_parts();
+    let path = query::decode(parts.uri.path(), false);
+    let result = dispatch(app, &router, &parts.method, &path, |version| {
+        Call::new(version, Query::parse(parts.uri.query().unwrap_or("")), parts.headers.clone(), offer, body)
+    })
+    .await;
+    let answer = result.unwrap_or_else(|failure| {
+        if failure.status.is_server_error() {
+            tracing::error!(method = %parts.method, path, status = failure.status.as_u16(), "{}", failure.message);
+        } else {
+            tracing::debug!(method = %parts.method, path, status = failure.status.as_u16(), "{}", failure.message);
+        }
+        reply::failure(&failure)
+    });
+    signed(answer)
+}
+
+async fn dispatch(
+    app: Arc<App>,
+    router: &Router,
+    method: &Method,
+    path: &str,
+    call: impl FnOnce(ApiVersion) -> Call,
+) -> Result<Answer, Failure> {
+    let (version, path) = ApiVersion::of_path(path);
+    let version = version.unwrap_or(pintle_api::version::MAX);
+    let Some((route, name)) = router.find(method, path) else {
+        return Err(Failure::not_found("page not found"));
+    };
+    let mut call = call(version.served()?);
+    call.name = name;
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return route.call(app, call).await;
+    }
+    // What changes something goes on to its end, even if the client goes away.
+    let work = route.call(Arc::clone(&app), call);
+    match app.tasks.spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::internal(format!("the request was broken off: {error}"))),
+    }
+}
+
+/// The headers that every answer has.
+fn signed(mut answer: Answer) -> Response<crate::http::Body> {
+    const SERVER: &str = concat!("pintle/", env!("CARGO_PKG_VERSION"), " (linux)");
+    let headers = answer.headers_mut();
+    let mut set =
+        |name: &'static str, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
+    set("api-version", "1.51");
+    set("docker-experimental", "false");
+    set("ostype", "linux");
+    set("server", SERVER);
+    answer
+}
+
+/// A body that tells when it is over.
+struct Watched {
+    body: Incoming,
+    signals: Arc<Signals>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+        let frame = std::task::ready!(std::pin::Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.signals.request_is_over();
+        }
+        std::task::Poll::Ready(frame.map(|frame| frame.map_err(std::io::Error::other)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    /// A body that nobody had to read, as there was nothing in it.
+    fn drop(&mut self) {
+        if http_body::Body::is_end_stream(&self.body) {
+            self.signals.request_is_over();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_header_is_the_newest_version() {
+        assert_eq!(pintle_api::version::MAX.to_string(), "1.51");
+    }
+}
