@@ -167,7 +167,11 @@ impl Events {
     /// What happened from `since` to `until` (nanoseconds since 1970, both inclusive) as far as it is
     /// remembered, and what happens from now on. Without `since` and `until` there is no backlog; the end of
     /// the live part at `until` is the caller's to watch ([`Events::follow`] does).
-    pub fn subscribe(&self, since: Option<i64>, until: Option<i64>) -> (Vec<Event>, broadcast::Receiver<Event>) {
+    pub fn subscribe(
+        &self,
+        since: Option<i64>,
+        until: Option<i64>,
+    ) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let past = self.inner.past.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.inner.live.subscribe();
         if since.is_none() && until.is_none() {
@@ -256,7 +260,10 @@ impl Filter {
                     filter.objects.insert(key.clone(), values);
                 }
                 _ => {
-                    return Err(EngineError::new(ErrorKind::InvalidArgument, format!("invalid filter '{key}'")));
+                    return Err(EngineError::new(
+                        ErrorKind::InvalidArgument,
+                        format!("invalid filter '{key}'"),
+                    ));
                 }
             }
         }
@@ -286,7 +293,8 @@ fn action_matches(wanted: &str, action: &str) -> bool {
 
 /// As Docker does, any object whose id or name begins so, whatever its type.
 fn object_matches(wanted: &str, event: &Event) -> bool {
-    event.actor_id.starts_with(wanted) || event.attributes.get("name").is_some_and(|name| name.starts_with(wanted))
+    event.actor_id.starts_with(wanted)
+        || event.attributes.get("name").is_some_and(|name| name.starts_with(wanted))
 }
 
 /// An image event by its id or name, another by the image it names; either with or without the tag.
@@ -326,7 +334,9 @@ mod tests {
     fn filter(pairs: &[(&str, &[&str])]) -> Filter {
         let map = pairs
             .iter()
-            .map(|(key, values)| ((*key).to_owned(), values.iter().map(|value| (*value).to_owned()).collect()))
+            .map(|(key, values)| {
+                ((*key).to_owned(), values.iter().map(|value| (*value).to_owned()).collect())
+            })
             .collect();
         Filter::new(&map).unwrap()
     }
@@ -339,7 +349,12 @@ mod tests {
         assert!(!filter(&[("event", &["exec_c"])]).matches(&exec));
         assert!(!filter(&[("event", &["exec_create: /bin/bash"])]).matches(&exec));
         assert!(!filter(&[("event", &["start"])]).matches(&event(Kind::Container, "restart", "c1", &[])));
-        assert!(filter(&[("event", &["stop", "start"])]).matches(&event(Kind::Container, "start", "c1", &[])));
+        assert!(filter(&[("event", &["stop", "start"])]).matches(&event(
+            Kind::Container,
+            "start",
+            "c1",
+            &[]
+        )));
     }
 
     #[test]

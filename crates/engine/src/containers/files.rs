@@ -8,6 +8,7 @@ use std::{
 
 use pintle_contract::MountId;
 use pintle_image::{Change, archive};
+use pintle_runtime::spec::resolve_user;
 use rustix::{
     fs::{Mode, OFlags, ResolveFlags},
     mount::UnmountFlags,
@@ -80,12 +81,16 @@ impl Containers {
         refuse_read_only(&container, path)?;
         let (reader, mut writer) = tokio::io::simplex(PIPE);
         let wanted = path.to_owned();
+        let user = container.spec.user.clone();
         let unpack = tokio::task::spawn_blocking(move || {
             let reader = Blocking { inner: reader, handle: tokio::runtime::Handle::current() };
-            let options = archive::CopyOptions {
-                no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir,
-                copy_uid_gid: options.copy_uid_gid,
+            let owner = if options.copy_uid_gid {
+                resolve_user(&view.root, &user, &[]).ok().map(|user| (user.uid, user.gid))
+            } else {
+                None
             };
+            let no_overwrite_dir_non_dir = options.no_overwrite_dir_non_dir;
+            let options = archive::CopyOptions { no_overwrite_dir_non_dir, owner };
             let result = archive::copy_in(&view.root, &wanted, reader, options);
             (view, result)
         });

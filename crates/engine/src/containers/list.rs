@@ -1,10 +1,6 @@
 //! Lists, sizes and pruning.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::Utc;
 
@@ -39,10 +35,9 @@ impl Containers {
 
     /// What a container wrote, and that with its image. Slow.
     pub async fn size(&self, id: &str) -> Result<Size, EngineError> {
-        let container = self.shared.find(id)?.container();
-        let image = self.shared.images.get(&container.image_id).map_or(0, |image| image.size);
-        let dir = self.shared.dir(&container.id).join("rw/diff");
-        let rw = blocking(move || Ok(disk_use(&dir))).await?;
+        let id = self.shared.find(id)?.id.clone();
+        let (images, dir) = (self.shared.images.clone(), self.shared.dir(&id));
+        let (rw, image) = blocking(move || Ok(images.rootfs_size(&id, &dir)?)).await?;
         Ok(Size { rw, root: rw.saturating_add(image) })
     }
 
@@ -112,24 +107,4 @@ impl Shared {
         let cells = self.cells();
         Ok(cells.iter().map(|cell| cell.container()).filter(|one| filter.matches(one, &world)).collect())
     }
-}
-
-/// Bytes of all files below `dir`, each once.
-fn disk_use(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut total = 0u64;
-    let mut seen = std::collections::HashSet::new();
-    let mut pending = vec![dir.to_owned()];
-    while let Some(dir) = pending.pop() {
-        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                pending.push(entry.path());
-            } else if metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino())) {
-                total = total.saturating_add(metadata.len());
-            }
-        }
-    }
-    total
 }

@@ -234,7 +234,7 @@ pub struct PathStat {
     pub name: String,
     /// Bytes.
     pub size: i64,
-    /// `st_mode`, as the kernel gives it.
+    /// Go's `os.FileMode`, as Docker's header carries it.
     pub mode: u32,
     /// When it was last written.
     pub mtime: DateTime<Utc>,
@@ -253,7 +253,7 @@ pub struct Archive {
 pub struct CopyIn {
     /// Refuse to replace a directory with something else, and the other way round.
     pub no_overwrite_dir_non_dir: bool,
-    /// Keep the archive's owners.
+    /// Give everything to the container's user; else each entry's own numbers count.
     pub copy_uid_gid: bool,
 }
 

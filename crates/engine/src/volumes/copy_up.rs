@@ -19,9 +19,9 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
-        chmodat, chownat, fgetxattr, flistxattr, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, readlinkat,
-        renameat_with, statat, symlinkat, utimensat,
+        AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid,
+        XattrFlags, chmodat, chownat, fgetxattr, flistxattr, fsetxattr, futimens, linkat, mkdirat, mknodat,
+        openat, readlinkat, renameat_with, statat, symlinkat, utimensat,
     },
     io::Errno,
 };
@@ -146,7 +146,8 @@ impl Copy<'_> {
             FileType::RegularFile => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let mut source = File::from(openat(from, name, flags, Mode::empty())?);
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut made = File::from(openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
                 io::copy(&mut source, &mut made)?;
                 dress(to, name, &stat)?;
@@ -262,7 +263,8 @@ mod tests {
         assert_eq!(fs::symlink_metadata(volume.join("link")).unwrap().uid(), 5);
         assert!(fs::symlink_metadata(volume.join("pipe")).unwrap().file_type().is_fifo());
         let mut value = [0; 16];
-        let length = fgetxattr(File::open(volume.join("sub/file")).unwrap(), c"user.note", &mut value[..]).unwrap();
+        let length =
+            fgetxattr(File::open(volume.join("sub/file")).unwrap(), c"user.note", &mut value[..]).unwrap();
         assert_eq!(&value[..length], b"kept");
         let root = fs::symlink_metadata(&volume).unwrap();
         assert_eq!((root.uid(), root.gid(), root.mode() & 0o7777), (99, 98, 0o750));

@@ -240,7 +240,12 @@ impl Inner {
     }
 
     /// Has the driver remove a volume and forgets it. One that the driver does not know is removed.
-    pub(super) async fn remove_from(&self, turn: &Turn, name: &str, driver: &Driver) -> Result<(), EngineError> {
+    pub(super) async fn remove_from(
+        &self,
+        turn: &Turn,
+        name: &str,
+        driver: &Driver,
+    ) -> Result<(), EngineError> {
         match within(self.budgets.remove, "Remove", driver.driver.remove(name)).await {
             Ok(()) => {}
             Err(error) if error.kind == pintle_contract::ErrorKind::NotFound => {}

@@ -200,7 +200,8 @@ impl Ledger {
 
     /// Every unmount that is still to be sent.
     pub(super) fn debts(&self) -> Result<Vec<(String, MountId)>, EngineError> {
-        let split = |key: String| key.split_once('\n').map(|(name, id)| (name.to_owned(), MountId(id.to_owned())));
+        let split =
+            |key: String| key.split_once('\n').map(|(name, id)| (name.to_owned(), MountId(id.to_owned())));
         Ok(self.owed.list()?.into_iter().filter_map(|(key, ())| split(key)).collect())
     }
 
@@ -208,7 +209,11 @@ impl Ledger {
     pub(super) fn mounted(&self, name: &str, id: &MountId, holder: &str, at: PathBuf) {
         self.change(name, |facts| {
             facts.mountpoint = Some(at);
-            facts.holds.entry(id.clone()).or_insert_with(|| Hold { holder: holder.to_owned(), times: 0 }).times += 1;
+            facts
+                .holds
+                .entry(id.clone())
+                .or_insert_with(|| Hold { holder: holder.to_owned(), times: 0 })
+                .times += 1;
         });
     }
 

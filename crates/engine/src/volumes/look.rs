@@ -27,7 +27,8 @@ impl Volumes {
         let mut warnings = BTreeSet::new();
         let mut volumes: BTreeMap<String, Volume> = BTreeMap::new();
         let all = self.inner.ledger.all();
-        let recorded: HashMap<&str, &Record> = all.iter().map(|(name, record, _)| (name.as_str(), record)).collect();
+        let recorded: HashMap<&str, &Record> =
+            all.iter().map(|(name, record, _)| (name.as_str(), record)).collect();
 
         for said in &said {
             let used = all.iter().any(|(_, record, _)| record.driver == said.driver);
@@ -72,7 +73,10 @@ impl Volumes {
                 ));
             }
             if !volumes.contains_key(name) && !missing(of_driver, facts) {
-                volumes.insert(name.clone(), Volume { mountpoint: facts.mountpoint.clone(), ..record.volume(name) });
+                volumes.insert(
+                    name.clone(),
+                    Volume { mountpoint: facts.mountpoint.clone(), ..record.volume(name) },
+                );
             }
         }
         let names = patterns(&filters.names);
@@ -172,7 +176,8 @@ pub(super) async fn size_of(path: PathBuf) -> Option<u64> {
             let Ok(entries) = fs::read_dir(&dir) else { continue };
             for entry in entries.flatten() {
                 let Ok(meta) = entry.metadata() else { continue };
-                if meta.dev() != device || (meta.nlink() > 1 && !meta.is_dir() && !linked.insert(meta.ino())) {
+                if meta.dev() != device || (meta.nlink() > 1 && !meta.is_dir() && !linked.insert(meta.ino()))
+                {
                     continue;
                 }
                 size += meta.len();

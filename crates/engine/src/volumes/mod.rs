@@ -209,9 +209,9 @@ impl Volumes {
         });
         match copied.await {
             Ok(Ok(copied)) => Ok(copied),
-            Ok(Err(error)) => {
-                Err(EngineError::internal(format!("failed to copy the image's content into volume {name}: {error}")))
-            }
+            Ok(Err(error)) => Err(EngineError::internal(format!(
+                "failed to copy the image's content into volume {name}: {error}"
+            ))),
             Err(error) => Err(EngineError::internal(error.to_string())),
         }
     }
@@ -229,7 +229,10 @@ impl Volumes {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         if tokio::time::timeout(Duration::from_secs(5), self.inner.tasks.wait()).await.is_err() {
-            tracing::warn!(calls = self.inner.tasks.len(), "volume drivers did not answer; leaving without them");
+            tracing::warn!(
+                calls = self.inner.tasks.len(),
+                "volume drivers did not answer; leaving without them"
+            );
         }
     }
 }

@@ -76,7 +76,10 @@ pub struct PruneFilters {
 impl PruneFilters {
     /// Builds them from Docker's `filters` query. `anonymous_by_default` is what this API version means
     /// without `all` (true from 1.42 on).
-    pub fn new(filters: &BTreeMap<String, Vec<String>>, anonymous_by_default: bool) -> Result<Self, EngineError> {
+    pub fn new(
+        filters: &BTreeMap<String, Vec<String>>,
+        anonymous_by_default: bool,
+    ) -> Result<Self, EngineError> {
         let mut parsed = Self { anonymous_only: anonymous_by_default, ..Self::default() };
         for (key, values) in filters {
             match key.as_str() {

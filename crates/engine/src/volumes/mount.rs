@@ -31,7 +31,13 @@ impl Volumes {
     }
 
     /// The same, and the `mount` event tells how the container sees it.
-    pub async fn mount_as(&self, name: &str, holder: &str, id: &MountId, seen: &Use) -> Result<PathBuf, EngineError> {
+    pub async fn mount_as(
+        &self,
+        name: &str,
+        holder: &str,
+        id: &MountId,
+        seen: &Use,
+    ) -> Result<PathBuf, EngineError> {
         self.mount_for(name, holder, id, Some(seen.clone())).await
     }
 
@@ -165,7 +171,8 @@ impl Inner {
             }
         };
         let driver = self.driver(&record.driver).await;
-        let driver = driver.map_err(|error| error.context(format!("error while mounting volume '{name}'")))?;
+        let driver =
+            driver.map_err(|error| error.context(format!("error while mounting volume '{name}'")))?;
         Ok((record, driver))
     }
 
@@ -180,7 +187,12 @@ impl Inner {
         self.ledger.settle_debt(name, id);
     }
 
-    async fn unmount(self: Arc<Self>, name: String, id: MountId, deliver: oneshot::Sender<Result<(), EngineError>>) {
+    async fn unmount(
+        self: Arc<Self>,
+        name: String,
+        id: MountId,
+        deliver: oneshot::Sender<Result<(), EngineError>>,
+    ) {
         let done = self.unmount_now(&name, &id).await;
         if let Err(error) = &done {
             tracing::warn!(volume = name, %id, %error, "could not unmount a volume");
@@ -230,6 +242,21 @@ impl Inner {
                 }
             }
         });
+    }
+
+    /// Before a removal: sends the unmounts of the volume that are owed, which would be in its way. The caller
+    /// has the turn.
+    pub(super) async fn pay_debts(&self, name: &str, driver: &Driver) -> Result<(), EngineError> {
+        for (volume, id) in self.ledger.debts()? {
+            if volume == name
+                && !within(self.budgets.unmount, "Unmount", driver.driver.unmount(name, &id))
+                    .await
+                    .is_err_and(|error| undecided(&error))
+            {
+                self.ledger.settle_debt(name, &id);
+            }
+        }
+        Ok(())
     }
 
     /// One attempt to send an unmount that is owed; whether it is owed no more.

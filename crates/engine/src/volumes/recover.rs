@@ -4,11 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures_util::{StreamExt, stream};
 
-use super::{
-    Answer, Inner, Reference, Volumes,
-    ledger::Hold,
-    record::State,
-};
+use super::{Answer, Inner, Reference, Volumes, ledger::Hold, record::State};
 use crate::EngineError;
 
 /// How many volumes are checked at once at boot.
@@ -42,7 +38,9 @@ impl Volumes {
         let listed: HashSet<(&str, &str)> = said
             .iter()
             .filter(|said| said.failure.is_none())
-            .flat_map(|said| said.known.volumes.iter().map(|volume| (said.driver.as_str(), volume.name.as_str())))
+            .flat_map(|said| {
+                said.known.volumes.iter().map(|volume| (said.driver.as_str(), volume.name.as_str()))
+            })
             .collect();
         let mut doubtful = Vec::new();
         for (name, record, facts) in inner.ledger.all() {
@@ -66,15 +64,37 @@ impl Volumes {
 impl Inner {
     async fn forget_if_denied(&self, name: &str, driver: &str) -> Result<(), EngineError> {
         let turn = self.ledger.turn(name, self.budgets.get).await?;
-        if let Answer::Denied = self.check(driver, name, self.budgets.get).await? {
-            let facts = self.ledger.get(name);
-            let unchanged = facts.record.as_ref().is_some_and(|record| record.driver == driver);
-            if unchanged && facts.users().is_empty() {
-                tracing::info!(volume = name, driver, "forgetting a volume that its driver does not know");
-                self.forget(&turn, name, driver)?;
+        match self.check(driver, name, self.budgets.get).await? {
+            Answer::Found(_) => {}
+            Answer::Unreachable(error) => return Err(error.into()),
+            Answer::Denied => {
+                let facts = self.ledger.get(name);
+                let unchanged = facts.record.as_ref().is_some_and(|record| record.driver == driver);
+                if unchanged && facts.users().is_empty() {
+                    tracing::info!(
+                        volume = name,
+                        driver,
+                        "forgetting a volume that its driver does not know"
+                    );
+                    self.forget(&turn, name, driver)?;
+                    self.publish("destroy", name, &[("driver", driver)]);
+                }
             }
         }
         Ok(())
+    }
+
+    /// After a removal that was never answered: looks for a while whether the driver does it after all.
+    pub(super) fn look_again(self: &Arc<Self>, name: &str, driver: &str) {
+        let (inner, name, driver) = (Arc::clone(self), name.to_owned(), driver.to_owned());
+        self.tasks.spawn(async move {
+            let mut looks = 0;
+            let mut attempt = 0;
+            while looks < inner.budgets.retries.len() && inner.pause(attempt).await {
+                attempt += 1;
+                looks += usize::from(inner.forget_if_denied(&name, &driver).await.is_ok());
+            }
+        });
     }
 
     /// Brings a volume in `Creating` or `Removing` to an end, trying again until its driver answers.
@@ -85,7 +105,9 @@ impl Inner {
             loop {
                 match inner.settle(&name).await {
                     Ok(()) => return,
-                    Err(error) => tracing::debug!(volume = name, %error, "a half-done volume is not settled yet"),
+                    Err(error) => {
+                        tracing::debug!(volume = name, %error, "a half-done volume is not settled yet")
+                    }
                 }
                 if !inner.pause(attempt).await {
                     return;

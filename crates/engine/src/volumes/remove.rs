@@ -38,11 +38,15 @@ impl Volumes {
 
 impl Inner {
     async fn remove(self: &Arc<Self>, name: &str, force: bool) -> Result<(), EngineError> {
-        let turn = self.ledger.turn(name, self.budgets.remove).await.map_err(|error| removing(name, error))?;
+        let turn =
+            self.ledger.turn(name, self.budgets.remove).await.map_err(|error| removing(name, error))?;
         let facts = self.ledger.get(name);
         let users = facts.users();
         if !users.is_empty() {
-            return Err(EngineError::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", "))));
+            return Err(EngineError::conflict(format!(
+                "remove {name}: volume is in use - [{}]",
+                users.join(", ")
+            )));
         }
         let Some(record) = facts.record else {
             // Somebody else's volume, which Docker removes as well.
@@ -56,13 +60,20 @@ impl Inner {
         let driver = match self.driver(&record.driver).await {
             Ok(driver) => driver,
             Err(error) if force && error.kind() == ErrorKind::NotFound => {
-                tracing::info!(volume = name, driver = record.driver, "forgetting a volume whose driver is gone");
+                tracing::info!(
+                    volume = name,
+                    driver = record.driver,
+                    "forgetting a volume whose driver is gone"
+                );
                 self.forget(&turn, name, &record.driver)?;
                 self.publish("destroy", name, &[("driver", &record.driver)]);
                 return Ok(());
             }
             Err(error) => {
-                let what = format!("error while checking if volume \"{name}\" exists in driver \"{}\"", record.driver);
+                let what = format!(
+                    "error while checking if volume \"{name}\" exists in driver \"{}\"",
+                    record.driver
+                );
                 return Err(error.context(what).context(format!("get {name}")));
             }
         };
@@ -74,10 +85,14 @@ impl Inner {
             self.publish("destroy", name, &[("driver", &record.driver)]);
             return if force { Ok(()) } else { Err(no_such_volume(name)) };
         }
+        self.pay_debts(name, &driver).await?;
         self.ledger.set_state(&turn, name, State::Removing)?;
         if let Err(error) = self.remove_from(&turn, name, &driver).await {
-            // The caller is told that it was not removed, so it must not vanish later by itself.
+            // The caller is told that it was not removed, so the engine must not remove it later by itself.
             self.ledger.set_state(&turn, name, State::Ready)?;
+            if error.kind() == ErrorKind::Unavailable {
+                self.look_again(name, &record.driver);
+            }
             return Err(removing(name, error));
         }
         self.publish("destroy", name, &[("driver", &record.driver)]);
@@ -110,7 +125,9 @@ impl Inner {
     async fn local_size(&self, name: &str) -> u64 {
         let Ok(driver) = self.driver(DEFAULT).await else { return 0 };
         match self.get(&driver, name, self.budgets.get).await {
-            Answer::Found(pintle_contract::Volume { mountpoint: Some(path), .. }) => size_of(path).await.unwrap_or(0),
+            Answer::Found(pintle_contract::Volume { mountpoint: Some(path), .. }) => {
+                size_of(path).await.unwrap_or(0)
+            }
             _ => 0,
         }
     }

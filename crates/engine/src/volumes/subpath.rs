@@ -31,8 +31,9 @@ impl Subpath {
     /// Finds `inside` beneath `volume` and binds it to a new path in the directory `within`. Blocks on the disk.
     pub fn bind(volume: &Path, inside: &str, within: &Path) -> Result<Self, EngineError> {
         let found = open(volume, inside)?;
-        let failed =
-            |error: io::Error| EngineError::internal(format!("cannot bind subpath {inside} of a volume: {error}"));
+        let failed = |error: io::Error| {
+            EngineError::internal(format!("cannot bind subpath {inside} of a volume: {error}"))
+        };
         let is_dir = fstat(&found).map(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
         fs::create_dir_all(within).map_err(failed)?;
         let at = within.join(hex::encode(rand::random::<[u8; 16]>()));

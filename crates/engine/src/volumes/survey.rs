@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use pintle_contract::{Scope, Volume};
+use pintle_contract::{DriverError, ErrorKind as DriverKind, Scope, Volume};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -114,9 +114,14 @@ impl Survey {
                 let asked = Instant::now();
                 let answer = tokio::time::timeout(LIST_BUDGET, async {
                     let volumes = driver.driver.list().await?;
-                    Ok::<_, pintle_contract::DriverError>((volumes, driver.driver.capabilities().await))
+                    let capabilities = driver.driver.capabilities().await;
+                    Ok((volumes, capabilities.ok().map(|capabilities| capabilities.scope)))
                 });
-                survey.note(&name, asked, answer.await);
+                let late = |_elapsed| {
+                    let text = format!("no answer within {} s", LIST_BUDGET.as_secs());
+                    Err(DriverError::new(DriverKind::Timeout, text))
+                };
+                survey.note(&name, asked, answer.await.unwrap_or_else(late));
             }
         });
         let patience = if self.shunned(&name) { Duration::ZERO } else { LIST_PATIENCE };
@@ -130,30 +135,27 @@ impl Survey {
             Some(failure) => Some(failure.clone()),
             None => None,
         };
-        Said { driver: name, known, failure: failure.map(|text| EngineError::new(ErrorKind::Unavailable, text)) }
+        Said {
+            driver: name,
+            known,
+            failure: failure.map(|text| EngineError::new(ErrorKind::Unavailable, text)),
+        }
     }
 
-    fn note(
-        &self,
-        name: &str,
-        asked: Instant,
-        answer: Result<
-            Result<(Vec<Volume>, Result<pintle_contract::VolumeCapabilities, pintle_contract::DriverError>), pintle_contract::DriverError>,
-            tokio::time::error::Elapsed,
-        >,
-    ) {
+    fn note(&self, name: &str, asked: Instant, answer: Result<(Vec<Volume>, Option<Scope>), DriverError>) {
         let mut known = locked(&self.known);
         let known = known.entry(name.to_owned()).or_default();
         match answer {
-            Ok(Ok((volumes, capabilities))) => {
-                let scope = capabilities.map_or(known.scope, |capabilities| capabilities.scope);
+            Ok((volumes, scope)) => {
+                let scope = scope.unwrap_or(known.scope);
                 *known = Known { volumes, scope, asked: Some(asked), failure: None };
                 locked(&self.hung).remove(name);
             }
-            Ok(Err(error)) => known.failure = Some(error.message),
-            Err(_elapsed) => {
-                known.failure = Some(format!("no answer within {} s", LIST_BUDGET.as_secs()));
-                self.shun(name);
+            Err(error) => {
+                if error.kind == DriverKind::Timeout {
+                    self.shun(name);
+                }
+                known.failure = Some(error.message);
             }
         }
     }
@@ -175,7 +177,11 @@ impl Survey {
     }
 
     /// Joins the call under way for `name`, or begins `call`.
-    fn fly(self: &Arc<Self>, name: &str, call: impl Future<Output = ()> + Send + 'static) -> watch::Receiver<()> {
+    fn fly(
+        self: &Arc<Self>,
+        name: &str,
+        call: impl Future<Output = ()> + Send + 'static,
+    ) -> watch::Receiver<()> {
         let mut flights = locked(&self.flights);
         // A call that panicked has landed without saying so.
         if let Some(flight) = flights.get(name).filter(|flight| flight.has_changed().is_ok()) {

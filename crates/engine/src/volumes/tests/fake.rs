@@ -9,7 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use pintle_contract::{
-    CreateVolume, DriverError, ErrorKind as DriverKind, MountId, Volume as Described, VolumeCapabilities, VolumeDriver,
+    CreateVolume, DriverError, ErrorKind as DriverKind, MountId, Volume as Described, VolumeCapabilities,
+    VolumeDriver,
 };
 use pintle_store::Store;
 
@@ -121,7 +122,11 @@ fn unknown(name: &str) -> DriverError {
 }
 
 fn describe(name: &str) -> Described {
-    Described { name: name.to_owned(), mountpoint: Some(PathBuf::from("/fake").join(name)), ..Described::default() }
+    Described {
+        name: name.to_owned(),
+        mountpoint: Some(PathBuf::from("/fake").join(name)),
+        ..Described::default()
+    }
 }
 
 #[async_trait]
@@ -139,7 +144,13 @@ impl VolumeDriver for Fake {
     }
 
     async fn remove(&self, name: &str) -> Result<(), DriverError> {
-        self.call("Remove", |state| if state.volumes.remove(name) { Ok(()) } else { Err(unknown(name)) }).await
+        self.call("Remove", |state| {
+            if state.counts.keys().any(|(mounted, _)| mounted == name) {
+                return Err(DriverError::new(DriverKind::InUse, format!("{name} is mounted")));
+            }
+            if state.volumes.remove(name) { Ok(()) } else { Err(unknown(name)) }
+        })
+        .await
     }
 
     async fn mount(&self, name: &str, id: &MountId) -> Result<PathBuf, DriverError> {
@@ -168,8 +179,11 @@ impl VolumeDriver for Fake {
     }
 
     async fn get(&self, name: &str) -> Result<Described, DriverError> {
-        self.call("Get", |state| if state.volumes.contains(name) { Ok(describe(name)) } else { Err(unknown(name)) })
-            .await
+        self.call(
+            "Get",
+            |state| if state.volumes.contains(name) { Ok(describe(name)) } else { Err(unknown(name)) },
+        )
+        .await
     }
 
     async fn list(&self) -> Result<Vec<Described>, DriverError> {

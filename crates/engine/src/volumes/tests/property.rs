@@ -21,16 +21,37 @@ use super::{
 
 #[derive(Debug, Clone)]
 enum Step {
-    Create { name: usize, driver: usize },
-    Remove { name: usize },
-    Mount { name: usize, id: usize },
-    Unmount { id: usize },
+    Create {
+        name: usize,
+        driver: usize,
+    },
+    Remove {
+        name: usize,
+    },
+    Mount {
+        name: usize,
+        id: usize,
+    },
+    Unmount {
+        id: usize,
+    },
     /// The caller goes away after some milliseconds.
-    Abandon { name: usize, id: usize, after: u64 },
-    Mood { driver: usize, method: usize, mood: Mood },
+    Abandon {
+        name: usize,
+        id: usize,
+        after: u64,
+    },
+    Mood {
+        driver: usize,
+        method: usize,
+        mood: Mood,
+    },
     Calm,
     /// The engine is killed some milliseconds into a step.
-    Crash { during: Box<Step>, after: u64 },
+    Crash {
+        during: Box<Step>,
+        after: u64,
+    },
 }
 
 const NAMES: [&str; 3] = ["v0", "v1", "v2"];
@@ -149,8 +170,11 @@ impl Life {
             Step::Create { name, driver } => {
                 let (name, driver) = (NAMES[*name], DRIVERS[*driver]);
                 let made = runtime.block_on(async {
-                    tokio::time::timeout(until, volumes.create(Some(name), driver, BTreeMap::new(), BTreeMap::new()))
-                        .await
+                    tokio::time::timeout(
+                        until,
+                        volumes.create(Some(name), driver, BTreeMap::new(), BTreeMap::new()),
+                    )
+                    .await
                 });
                 if let Ok(Ok(volume)) = made {
                     assert_eq!(volume.driver, driver);
@@ -161,7 +185,8 @@ impl Life {
             Step::Remove { name } => {
                 let name = NAMES[*name];
                 let used = model.mounted.iter().any(|id| model.intents.get(id).is_some_and(|on| on == name));
-                let removed = runtime.block_on(async { tokio::time::timeout(until, volumes.remove(name, false)).await });
+                let removed = runtime
+                    .block_on(async { tokio::time::timeout(until, volumes.remove(name, false)).await });
                 match removed {
                     Ok(Ok(())) => {
                         assert!(!used, "{name} was removed while mounted");
@@ -187,8 +212,8 @@ impl Life {
                 };
                 model.intents.insert(id.clone(), name.clone());
                 let key = MountId(id.clone());
-                let mounted =
-                    runtime.block_on(async { tokio::time::timeout(until, volumes.mount(&name, "c", &key)).await });
+                let mounted = runtime
+                    .block_on(async { tokio::time::timeout(until, volumes.mount(&name, "c", &key)).await });
                 match mounted {
                     Ok(Ok(_)) => {
                         model.mounted.insert(id);
@@ -208,7 +233,8 @@ impl Life {
                 }
                 let name = model.intents[&id].clone();
                 let key = MountId(id.clone());
-                let done = runtime.block_on(async { tokio::time::timeout(until, volumes.unmount(&name, &key)).await });
+                let done = runtime
+                    .block_on(async { tokio::time::timeout(until, volumes.unmount(&name, &key)).await });
                 if done.is_ok() {
                     model.mounted.remove(&id);
                     model.intents.remove(&id);
@@ -247,7 +273,10 @@ impl Life {
                 return;
             }
             assert!(start.elapsed() < Duration::from_secs(3), "{wrong}; {:?}", self.model);
-            self.runtime.as_ref().unwrap().block_on(async { tokio::time::sleep(Duration::from_millis(3)).await });
+            self.runtime
+                .as_ref()
+                .unwrap()
+                .block_on(async { tokio::time::sleep(Duration::from_millis(3)).await });
         }
     }
 
@@ -270,7 +299,9 @@ impl Life {
         let leases: BTreeMap<String, String> =
             self.world.leases().into_iter().map(|(driver, name)| (name, driver)).collect();
         if listed != real || leases != real || !warnings.is_empty() {
-            return format!("listed {listed:?}, leases {leases:?}, warnings {warnings:?}, but really {real:?}");
+            return format!(
+                "listed {listed:?}, leases {leases:?}, warnings {warnings:?}, but really {real:?}"
+            );
         }
         for (name, driver) in &real {
             let excused = self.model.stubborn || self.model.doubtful.contains(name);
@@ -288,7 +319,7 @@ impl Life {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mounts_balance_and_nothing_is_lost_or_leaked(steps in proptest::collection::vec(step(), 1..25)) {

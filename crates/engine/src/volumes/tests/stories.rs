@@ -101,7 +101,10 @@ async fn texts_of_drivers_that_are_not_there() {
     let scene = scene();
     let error = scene.create("v", "nosuch").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_eq!(error.to_string(), "create v: error looking up volume plugin nosuch: plugin \"nosuch\" not found");
+    assert_eq!(
+        error.to_string(),
+        "create v: error looking up volume plugin nosuch: plugin \"nosuch\" not found"
+    );
     scene.create("v", "d1").await.unwrap();
     scene.world.take_away("d1", ErrorKind::Conflict);
     let error = scene.volumes.inspect("v").await.unwrap_err();
@@ -206,7 +209,9 @@ async fn filters() {
     let list = async |pairs: &[(&str, &[&str])]| {
         let filters: BTreeMap<String, Vec<String>> = pairs
             .iter()
-            .map(|(key, values)| ((*key).to_owned(), values.iter().map(|value| (*value).to_owned()).collect()))
+            .map(|(key, values)| {
+                ((*key).to_owned(), values.iter().map(|value| (*value).to_owned()).collect())
+            })
             .collect();
         match Filters::new(&filters) {
             Ok(filters) => scene.names(&filters).await,
@@ -295,7 +300,13 @@ async fn mount_and_unmount_tell_and_balance() {
     scene.volumes.remove("v", false).await.unwrap();
     assert_eq!(scene.actions(), ["create v", "mount v", "mount v", "unmount v", "unmount v", "destroy v"]);
     let (past, _live) = scene.events.subscribe(Some(0), None);
-    let expected = [("container", "c1"), ("destination", "/data"), ("driver", "d1"), ("propagation", ""), ("read/write", "true")];
+    let expected = [
+        ("container", "c1"),
+        ("destination", "/data"),
+        ("driver", "d1"),
+        ("propagation", ""),
+        ("read/write", "true"),
+    ];
     assert_eq!(past[1].attributes, map(&expected));
     assert_eq!(past[4].attributes, map(&[("container", "c1"), ("driver", "d1")]));
     assert_eq!(scene.volumes.mount("nosuch", "c1", &id("1")).await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -319,7 +330,10 @@ async fn a_mount_that_succeeds_too_late_is_undone() {
     scene.create("v", "d1").await.unwrap();
     for mood in [Mood::Slow(90), Mood::HangsAfter] {
         scene.world.d1.mood("Mount", mood);
-        assert_eq!(scene.volumes.mount("v", "c1", &id("1")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(
+            scene.volumes.mount("v", "c1", &id("1")).await.unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
         let unmounts = scene.world.d1.calls("Unmount");
         eventually("the unmount", || scene.world.d1.calls("Unmount") > unmounts).await;
         assert!(scene.world.d1.counts().is_empty());
@@ -369,7 +383,8 @@ async fn prune_takes_only_what_is_nobodys() {
     scene.volumes.create_for("c1", Some("used"), "local", BTreeMap::new(), BTreeMap::new()).await.unwrap();
     let anonymous = scene.volumes.create(None, "", BTreeMap::new(), BTreeMap::new()).await.unwrap().name;
     let filters = |pairs: &[(&str, &str)], by_default| {
-        let filters = pairs.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect();
+        let filters =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect();
         PruneFilters::new(&filters, by_default).unwrap()
     };
     let pruned = scene.volumes.prune(&filters(&[], true)).await.unwrap();
@@ -390,7 +405,10 @@ async fn one_prune_at_a_time() {
     let first = tokio::spawn(async move { volumes.prune(&PruneFilters::default()).await });
     tokio::time::sleep(Duration::from_millis(20)).await;
     let error = scene.volumes.prune(&PruneFilters::default()).await.unwrap_err();
-    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Conflict, "a prune operation is already running"));
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (ErrorKind::Conflict, "a prune operation is already running")
+    );
     assert_eq!(first.await.unwrap().unwrap().volumes, ["v"]);
     scene.volumes.prune(&PruneFilters::default()).await.unwrap();
 }
@@ -420,7 +438,11 @@ async fn boot_forgets_what_is_denied_and_keeps_what_cannot_be_asked() {
         scene.restart();
         assert_eq!(scene.world.leases().len(), if mood == Mood::Hangs { 4 } else { 3 });
         let mounts = vec![id("1")];
-        scene.volumes.restore(vec![Reference { volume: "used".to_owned(), container: "c1".to_owned(), mounts }]);
+        scene.volumes.restore(vec![Reference {
+            volume: "used".to_owned(),
+            container: "c1".to_owned(),
+            mounts,
+        }]);
         scene.volumes.reconcile().await;
         let names: Vec<String> = scene.world.leases().into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["there", "used", "unreachable"]);
@@ -429,7 +451,11 @@ async fn boot_forgets_what_is_denied_and_keeps_what_cannot_be_asked() {
     }
     scene.world.d2.calm();
     scene.volumes.reconcile().await;
-    assert_eq!(scene.names(&Filters::default()).await, ["there"], "used is not there, unreachable is forgotten");
+    assert_eq!(
+        scene.names(&Filters::default()).await,
+        ["there"],
+        "used is not there, unreachable is forgotten"
+    );
     // The restored mount counts once.
     scene.volumes.unreference("used", "c1");
     assert_eq!(scene.volumes.references("used"), ["c1"]);

@@ -1,0 +1,149 @@
+//! The engine dies; the next one finds everything.
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use pintle_engine::containers::{
+    ListOptions, LogOptions, RemoveOptions, RestartMode, StopOptions, WaitCondition,
+};
+
+use crate::house::{House, patience, text, until};
+
+/// A child process: an engine that does one thing after another until a failpoint ends it.
+pub fn doomed(words: &[String]) -> ExitCode {
+    let [dir] = words else { return ExitCode::from(2) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let house = House::open(Path::new(dir)).await;
+        house.containers.restore().await.unwrap();
+        house.containers.start_wanted();
+        let mut spec = house.shell("echo ran; exit 6");
+        spec.volumes = vec!["/srv/data".into()];
+        spec.binds = vec!["named:/named".into()];
+        let id = house.containers.create(Some("victim"), spec).await.unwrap().id;
+        house.containers.start(&id).await.unwrap();
+        assert_eq!(house.wait(&id).await, 6);
+        house.containers.remove(&id, RemoveOptions { force: false, volumes: true }).await.unwrap();
+    });
+    ExitCode::SUCCESS
+}
+
+async fn doom(dir: &Path, failpoint: &str) -> bool {
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["doomed-engine", dir.to_str().unwrap()])
+        .env("PINTLE_FAILPOINT", failpoint)
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let status = patience(child.wait()).await.unwrap();
+    status.success()
+}
+
+pub async fn every_failpoint() {
+    let owned = tempfile::Builder::new().prefix("pintle-engine-").tempdir().unwrap();
+    {
+        let house = House::new().await;
+        // The image, in the directory that all doomed engines share.
+        copy(&house.dir.join("data"), &owned.path().join("data"));
+        house.close().await;
+    }
+    for failpoint in [
+        "engine.create.after_intent",
+        "engine.create.after_rootfs",
+        "engine.create.after_volumes",
+        "engine.start.after_intent",
+        "engine.start.after_mount",
+        "engine.start.after_create",
+        "engine.start.after_start",
+        "engine.exit.after_record",
+        "engine.release.after_task",
+        "engine.release.after_volumes",
+        "engine.remove.after_intent",
+        "engine.remove.after_rootfs",
+        "engine.remove.after_volumes",
+    ] {
+        assert!(!doom(owned.path(), failpoint).await, "{failpoint} was never reached");
+        let house = House::open(owned.path()).await;
+        house.containers.restore().await.unwrap();
+        house.containers.start_wanted();
+        let all = ListOptions { all: true, ..ListOptions::default() };
+        let left = house.containers.list(all).await.unwrap();
+        assert!(left.len() <= 1, "{failpoint}");
+        for (container, _) in &left {
+            // Whatever state it was found in, it can be used.
+            let status = container.life.status();
+            if status == "running" {
+                assert_eq!(house.wait(&container.id).await, 6, "{failpoint}");
+                assert_eq!(house.output(&container.id).await, "ran\n", "{failpoint}");
+            } else if status == "exited" {
+                assert_eq!(container.life.exit().unwrap().code, 6, "{failpoint}");
+                assert_eq!(house.output(&container.id).await, "ran\n", "{failpoint}");
+            } else {
+                assert_eq!(status, "created", "{failpoint}");
+                let next = house.containers.wait(&container.id, WaitCondition::NextExit).unwrap();
+                house.containers.start(&container.id).await.unwrap();
+                assert_eq!(patience(next).await.code, 6, "{failpoint}");
+            }
+            house.gone(&container.id).await;
+        }
+        house.containers.shutdown().await;
+        house.no_leaks();
+        let volumes: Vec<_> = std::fs::read_dir(owned.path().join("volumes"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "named")
+            .collect();
+        assert!(volumes.is_empty(), "{failpoint}: anonymous volumes are left: {volumes:?}");
+        house.volumes.shutdown().await;
+    }
+    assert!(doom(owned.path(), "none").await, "without a failpoint it lives");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let done = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(done.success());
+}
+
+pub async fn another_engine_takes_over() {
+    let owned = tempfile::Builder::new().prefix("pintle-engine-").tempdir().unwrap();
+    {
+        let house = House::new().await;
+        copy(&house.dir.join("data"), &owned.path().join("data"));
+        house.close().await;
+    }
+    let house = House::open(owned.path()).await;
+    house.containers.restore().await.unwrap();
+    let long = house.start(house.shell("for i in $(seq 1 30); do echo tick $i; sleep 0.1; done; exit 8")).await;
+    let short = house.start(house.shell("sleep 0.4; echo bye; exit 9")).await;
+    let mut always = house.shell("sleep 60");
+    always.restart.mode = RestartMode::Always;
+    let stopped = house.start(always.clone()).await;
+    house.containers.stop(&stopped, StopOptions { timeout: Some(0), signal: None }).await.unwrap();
+    always.restart.mode = RestartMode::UnlessStopped;
+    let unless = house.start(always).await;
+    house.containers.stop(&unless, StopOptions { timeout: Some(0), signal: None }).await.unwrap();
+    let frozen = house.start(house.spec(&["sleep", "60"])).await;
+    house.containers.pause(&frozen).await.unwrap();
+    house.containers.shutdown().await;
+    house.volumes.shutdown().await;
+    drop(house);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+
+    let house = House::open(owned.path()).await;
+    house.containers.restore().await.unwrap();
+    house.containers.start_wanted();
+    let state = |id: &str| house.containers.inspect(id).unwrap();
+    assert_eq!(state(&short).life.exit().unwrap().code, 9);
+    assert_eq!(house.output(&short).await, "bye\n");
+    assert_eq!(state(&long).life.status(), "running");
+    assert_eq!(state(&frozen).life.status(), "paused");
+    house.containers.unpause(&frozen).await.unwrap();
+    let follow = LogOptions { stdout: true, follow: true, ..LogOptions::default() };
+    let followed = text(house.containers.logs(&long, follow).await.unwrap()).await;
+    assert_eq!(followed.lines().count(), 30, "{followed}");
+    assert_eq!(house.wait(&long).await, 8);
+    until("what shall always run does", || state(&stopped).life.status() == "running").await;
+    assert_eq!(state(&unless).life.status(), "exited");
+    house.close().await;
+}

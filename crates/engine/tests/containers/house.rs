@@ -1,0 +1,297 @@
+//! An engine in a scratch directory, with an image made on the fly and a volume driver that can be told to
+//! misbehave.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use pintle_contract::{CreateVolume, DriverError, MountId, Volume, VolumeDriver};
+use pintle_engine::{
+    EngineError,
+    containers::{Config, ContainerSpec, Containers, LogOptions, RemoveOptions, WaitCondition},
+    events::Events,
+    volumes::{Driver, Drivers, Volumes},
+};
+use pintle_image::{Images, Progress, Reference};
+use pintle_runtime::{Options, Runtime};
+use pintle_store::Store;
+
+/// Longer than anything here takes on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const IMAGE: &str = "box:latest";
+
+/// Directories as volumes; counts mounts by id.
+pub struct Dirs {
+    root: PathBuf,
+    pub mounts: Mutex<BTreeMap<String, i64>>,
+    pub hang: AtomicBool,
+}
+
+#[async_trait]
+impl VolumeDriver for Dirs {
+    async fn create(&self, request: CreateVolume) -> Result<(), DriverError> {
+        Ok(std::fs::create_dir_all(self.root.join(&request.name))?)
+    }
+    async fn remove(&self, name: &str) -> Result<(), DriverError> {
+        Ok(std::fs::remove_dir_all(self.root.join(name))?)
+    }
+    async fn mount(&self, name: &str, id: &MountId) -> Result<PathBuf, DriverError> {
+        while self.hang.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        *self.mounts.lock().unwrap().entry(format!("{name} {id}")).or_default() += 1;
+        Ok(self.root.join(name))
+    }
+    async fn unmount(&self, name: &str, id: &MountId) -> Result<(), DriverError> {
+        while self.hang.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        *self.mounts.lock().unwrap().entry(format!("{name} {id}")).or_default() -= 1;
+        Ok(())
+    }
+    async fn get(&self, name: &str) -> Result<Volume, DriverError> {
+        let path = self.root.join(name);
+        if !path.is_dir() {
+            return Err(DriverError::not_found("no such volume"));
+        }
+        Ok(Volume { name: name.to_owned(), mountpoint: Some(path), ..Volume::default() })
+    }
+    async fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.root)? {
+            found.push(self.get(&entry?.file_name().to_string_lossy()).await?);
+        }
+        Ok(found)
+    }
+}
+
+impl Dirs {
+    /// Mounts that were not unmounted.
+    pub fn held(&self) -> Vec<(String, i64)> {
+        self.mounts.lock().unwrap().iter().filter(|(_, n)| **n != 0).map(|(k, n)| (k.clone(), *n)).collect()
+    }
+}
+
+struct Only(Arc<Dirs>);
+
+#[async_trait]
+impl Drivers for Only {
+    async fn driver(&self, name: &str) -> Result<Driver, EngineError> {
+        match name {
+            "local" | "dirs" => Ok(Driver { name: name.to_owned(), driver: self.0.clone() }),
+            _ => Err(EngineError::not_found(format!("plugin \"{name}\" not found"))),
+        }
+    }
+    async fn drivers(&self) -> Vec<(String, Result<Driver, EngineError>)> {
+        vec![("local".to_owned(), self.driver("local").await)]
+    }
+    fn hold(&self, _: &str, _: &str) {}
+    fn release(&self, _: &str, _: &str) {}
+}
+
+/// One engine.
+pub struct House {
+    pub dir: PathBuf,
+    pub containers: Containers,
+    pub volumes: Volumes,
+    pub events: Events,
+    pub images: Images,
+    pub driver: Arc<Dirs>,
+    _owned: Option<tempfile::TempDir>,
+}
+
+impl House {
+    pub async fn new() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "these tests need root");
+        let owned = tempfile::Builder::new().prefix("pintle-engine-").tempdir().unwrap();
+        let mut house = Self::open(owned.path()).await;
+        house._owned = Some(owned);
+        house.import().await;
+        house.containers.restore().await.unwrap();
+        house.containers.start_wanted();
+        house
+    }
+
+    /// Opens an engine over what is there.
+    pub async fn open(dir: &Path) -> Self {
+        let data = dir.join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::create_dir_all(dir.join("volumes")).unwrap();
+        // The engine before may still be letting go of it.
+        let mut store = Store::open(&data.join("pintle.redb"));
+        for _ in 0..100 {
+            if store.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            store = Store::open(&data.join("pintle.redb"));
+        }
+        let store = store.unwrap();
+        let images = Images::open(&data, store.clone(), pintle_image::Options::default()).unwrap();
+        let options = Options { root: dir.join("run/tasks"), shim: std::env::current_exe().unwrap() };
+        let runtime = Runtime::new(options).unwrap();
+        let events = Events::new();
+        let driver = Arc::new(Dirs {
+            root: dir.join("volumes"),
+            mounts: Mutex::default(),
+            hang: AtomicBool::new(false),
+        });
+        let volumes =
+            Volumes::with_drivers(&data, store.clone(), Arc::new(Only(driver.clone())), events.clone()).unwrap();
+        let mut config = Config::new(&data, dir.join("run"));
+        config.cgroup_parent = "/pintle-test".to_owned();
+        let containers =
+            Containers::open(config, store, images.clone(), runtime, volumes.clone(), events.clone()).unwrap();
+        Self { dir: dir.to_owned(), containers, volumes, events, images, driver, _owned: None }
+    }
+
+    async fn import(&self) {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, mode: u32, kind: tar::EntryType, data: &[u8], link: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_size(data.len() as u64);
+            if link.is_empty() {
+                tar.append_data(&mut header, name, data).unwrap();
+            } else {
+                tar.append_link(&mut header, name, link).unwrap();
+            }
+        };
+        use tar::EntryType as E;
+        for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "srv/data/deep"] {
+            add(name, 0o755, E::Directory, &[], "");
+        }
+        add("bin/busybox", 0o755, E::Regular, &std::fs::read("/bin/busybox").unwrap(), "");
+        for name in "sh true false cat echo sleep id env mount ls kill touch pwd hostname seq head wc ip ping test trap df printf ps stty mkdir rm readlink nproc tail".split(' ') {
+            add(&format!("bin/{name}"), 0o777, E::Symlink, &[], "busybox");
+        }
+        add("etc/passwd", 0o644, E::Regular, b"root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n", "");
+        add("etc/group", 0o644, E::Regular, b"root:x:0:\napp:x:1000:\n", "");
+        add("srv/data/file", 0o640, E::Regular, b"from the image\n", "");
+        add("srv/data/deep/er", 0o644, E::Regular, b"deep\n", "");
+        let bytes = tar.into_inner().unwrap();
+        let name: Reference = IMAGE.parse().unwrap();
+        let changes = ["ENV FROM_IMAGE=yes".to_owned(), "LABEL made=here".to_owned(), "CMD [\"true\"]".to_owned()];
+        self.images
+            .import(std::io::Cursor::new(bytes), Some(&name), &changes, "", None, &Progress::none())
+            .await
+            .unwrap();
+    }
+
+    pub fn spec(&self, words: &[&str]) -> ContainerSpec {
+        ContainerSpec {
+            image: IMAGE.to_owned(),
+            cmd: Some(words.iter().map(|word| (*word).to_owned()).collect()),
+            ..ContainerSpec::default()
+        }
+    }
+
+    pub fn shell(&self, script: &str) -> ContainerSpec {
+        self.spec(&["sh", "-c", script])
+    }
+
+    pub async fn create(&self, spec: ContainerSpec) -> String {
+        self.containers.create(None, spec).await.unwrap().id
+    }
+
+    /// Made and started.
+    pub async fn start(&self, spec: ContainerSpec) -> String {
+        let id = self.create(spec).await;
+        self.containers.start(&id).await.unwrap();
+        id
+    }
+
+    pub async fn wait(&self, id: &str) -> i64 {
+        let wait = self.containers.wait(id, WaitCondition::NotRunning).unwrap();
+        patience(wait).await.code
+    }
+
+    /// Run to its end: exit code, and output of both streams together.
+    pub async fn run(&self, spec: ContainerSpec) -> (i64, String) {
+        let id = self.start(spec).await;
+        let code = self.wait(&id).await;
+        let output = self.output(&id).await;
+        self.containers.remove(&id, RemoveOptions { force: false, volumes: true }).await.unwrap();
+        (code, output)
+    }
+
+    pub async fn output(&self, id: &str) -> String {
+        let options = LogOptions { stdout: true, stderr: true, ..LogOptions::default() };
+        let logs = self.containers.logs(id, options).await.unwrap();
+        text(logs).await
+    }
+
+    pub async fn gone(&self, id: &str) {
+        let options = RemoveOptions { force: true, volumes: true };
+        patience(self.containers.remove(id, options)).await.unwrap();
+    }
+
+    /// Nothing may be left in the world.
+    pub async fn close(self) {
+        for (container, _) in self
+            .containers
+            .list(pintle_engine::containers::ListOptions { all: true, ..Default::default() })
+            .await
+            .unwrap()
+        {
+            self.gone(&container.id).await;
+        }
+        self.containers.shutdown().await;
+        assert_eq!(self.driver.held(), [], "volumes are mounted");
+        self.no_leaks();
+    }
+
+    pub fn no_leaks(&self) {
+        let dir = self.dir.to_str().unwrap();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let left: Vec<&str> = mounts.lines().filter(|line| line.contains(dir)).collect();
+        assert!(left.is_empty(), "mounts are left: {left:#?}");
+        for sub in ["data/containers", "run/tasks"] {
+            let left: BTreeSet<_> = std::fs::read_dir(self.dir.join(sub))
+                .map(|entries| entries.map(|entry| entry.unwrap().file_name()).collect())
+                .unwrap_or_default();
+            assert!(left.is_empty(), "{sub} has {left:?}");
+        }
+    }
+}
+
+/// The text of a log, frames undone.
+pub async fn text(mut logs: pintle_engine::containers::Logs) -> String {
+    let mut bytes = Vec::new();
+    while let Some(piece) = patience(logs.stream.next()).await {
+        bytes.extend_from_slice(&piece.unwrap());
+    }
+    if logs.tty { String::from_utf8(bytes).unwrap() } else { unframe(&bytes) }
+}
+
+pub fn unframe(mut bytes: &[u8]) -> String {
+    let mut text = Vec::new();
+    while bytes.len() >= 8 {
+        let length = u32::from_be_bytes(bytes[4..8].try_into().unwrap()) as usize;
+        text.extend_from_slice(&bytes[8..8 + length]);
+        bytes = &bytes[8 + length..];
+    }
+    assert!(bytes.is_empty(), "half a frame");
+    String::from_utf8(text).unwrap()
+}
+
+pub async fn patience<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("too slow"))
+}
+
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(std::time::Instant::now() < end, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
