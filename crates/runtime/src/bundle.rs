@@ -82,14 +82,20 @@ impl TaskDir {
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RuntimeError> {
         let path = self.file(name);
         let write = || -> io::Result<()> {
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?.write_all(bytes)
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&path)?
+                .write_all(bytes)
         };
         write().context(|| format!("writing {}", path.display()))
     }
 
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), RuntimeError> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|e| RuntimeError::Internal(format!("encoding {name}: {e}")))?;
+        let bytes =
+            serde_json::to_vec(value).map_err(|e| RuntimeError::Internal(format!("encoding {name}: {e}")))?;
         self.write(name, &bytes)
     }
 
@@ -111,8 +117,13 @@ impl TaskDir {
         let context = || format!("recording the exit in {}", self.0.display());
         let bytes = serde_json::to_vec(status).map_err(|e| RuntimeError::Internal(e.to_string()))?;
         let temporary = self.file(&format!(".exit.{}", std::process::id()));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).context(context)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .context(context)?;
         file.write_all(&bytes).context(context)?;
         file.sync_all().context(context)?;
         // A link, not a rename: whoever records first wins.

@@ -168,9 +168,12 @@ pub(crate) async fn delete(task: &Task) -> Result<ExitStatus, RuntimeError> {
         Err(RuntimeError::Unavailable(why)) => match settle(task, &why).await {
             Ok(status) => status,
             // Deleted before.
-            Err(RuntimeError::NotFound(_)) => {
-                ExitStatus { code: 255, oom_killed: false, finished_at: Utc::now(), error: Some("unknown".into()) }
-            }
+            Err(RuntimeError::NotFound(_)) => ExitStatus {
+                code: 255,
+                oom_killed: false,
+                finished_at: Utc::now(),
+                error: Some("unknown".into()),
+            },
             Err(other) => return Err(other),
         },
         Err(other) => return Err(other),

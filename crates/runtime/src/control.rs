@@ -21,17 +21,31 @@ pub(crate) enum Request {
     /// Answered at once.
     State,
     /// Answered when the process has ended and its output is drained and on disk.
-    Wait { exec_id: Option<String> },
-    Kill { exec_id: Option<String>, signal: i32, all: bool },
-    Resize { exec_id: Option<String>, height: u16, width: u16 },
+    Wait {
+        exec_id: Option<String>,
+    },
+    Kill {
+        exec_id: Option<String>,
+        signal: i32,
+        all: bool,
+    },
+    Resize {
+        exec_id: Option<String>,
+        height: u16,
+        width: u16,
+    },
     CloseStdin,
     /// After the answer's line the connection is the raw stream.
-    Attach { attach: Attach },
+    Attach {
+        attach: Attach,
+    },
     /// Starts a process; with any stream in `attach`, the connection then is its raw stream.
     Exec(Box<ExecRequest>),
     Pause,
     Resume,
-    Update { resources: Box<LinuxResources> },
+    Update {
+        resources: Box<LinuxResources>,
+    },
     /// Kill what is left, remove the cgroup, answer, end.
     Delete,
 }

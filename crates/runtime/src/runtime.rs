@@ -89,9 +89,7 @@ impl Runtime {
             self.spawn(dir)
         })();
         match started {
-            Ok(pid) => {
-                Ok(Task { inner: Arc::new(Inner { id, dir: dir.clone(), pid: Some(pid), cgroup }) })
-            }
+            Ok(pid) => Ok(Task { inner: Arc::new(Inner { id, dir: dir.clone(), pid: Some(pid), cgroup }) }),
             Err(error) => {
                 let group = Group::new(&cgroup);
                 let _ = group.kill_all().and_then(|()| group.remove());
@@ -105,7 +103,8 @@ impl Runtime {
     fn plan(
         &self,
         task: TaskConfig,
-    ) -> Result<(Manifest, libcontainer::oci_spec::runtime::Spec, Option<seccomp::Program>), RuntimeError> {
+    ) -> Result<(Manifest, libcontainer::oci_spec::runtime::Spec, Option<seccomp::Program>), RuntimeError>
+    {
         let mut config = task.spec;
         spec::harden(&mut config, Setup::detect());
         let mut root = config.root().clone().unwrap_or_default();
@@ -128,7 +127,8 @@ impl Runtime {
             Seccomp::Unconfined => None,
             Seccomp::Default => Some(seccomp::Profile::docker_default(&names)),
             Seccomp::Profile(json) => Some(
-                seccomp::Profile::parse(json, &names).map_err(|e| RuntimeError::InvalidArgument(e.to_string()))?,
+                seccomp::Profile::parse(json, &names)
+                    .map_err(|e| RuntimeError::InvalidArgument(e.to_string()))?,
             ),
         };
         let filter = profile
@@ -138,7 +138,10 @@ impl Runtime {
         let no_new_privileges = process.no_new_privileges() == Some(true);
         spec::widen(process, masks, filter.is_some());
         let linux = config.linux_mut().as_mut().ok_or_else(|| missing("linux section"))?;
-        if !task.cgroup.starts_with('/') || task.cgroup.split('/').any(|part| part == "..") || task.cgroup.len() < 2 {
+        if !task.cgroup.starts_with('/')
+            || task.cgroup.split('/').any(|part| part == "..")
+            || task.cgroup.len() < 2
+        {
             return Err(RuntimeError::InvalidArgument(format!("invalid cgroup path: {:?}", task.cgroup)));
         }
         linux.set_cgroups_path(Some(PathBuf::from(&task.cgroup)));
@@ -222,7 +225,12 @@ impl Runtime {
             return Ok(None);
         };
         let found = |pid| Task {
-            inner: Arc::new(Inner { id: id.to_owned(), dir: dir.clone(), pid, cgroup: manifest.cgroup.clone() }),
+            inner: Arc::new(Inner {
+                id: id.to_owned(),
+                dir: dir.clone(),
+                pid,
+                cgroup: manifest.cgroup.clone(),
+            }),
         };
         let task = found(None);
         match task.state().await {

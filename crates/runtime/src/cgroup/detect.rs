@@ -73,7 +73,8 @@ impl Hierarchies {
     #[must_use]
     pub fn detect() -> &'static Self {
         static FOUND: OnceLock<Hierarchies> = OnceLock::new();
-        FOUND.get_or_init(|| Self::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
+        FOUND
+            .get_or_init(|| Self::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
     }
 
     fn parse(mountinfo: &str) -> Self {
@@ -90,11 +91,8 @@ impl Hierarchies {
             if kind == "cgroup2" {
                 v2.get_or_insert_with(|| PathBuf::from(target));
             } else if kind == "cgroup" {
-                let names: Vec<String> = options
-                    .split(',')
-                    .filter(|o| CONTROLLERS.contains(o))
-                    .map(str::to_owned)
-                    .collect();
+                let names: Vec<String> =
+                    options.split(',').filter(|o| CONTROLLERS.contains(o)).map(str::to_owned).collect();
                 if !names.is_empty() && !v1.iter().any(|(known, _)| *known == names) {
                     v1.push((names, PathBuf::from(target)));
                 }
@@ -110,7 +108,10 @@ impl Hierarchies {
 
     /// The v1 mount point of a controller.
     pub(super) fn v1_mount(&self, controller: &str) -> Option<&Path> {
-        self.v1.iter().find(|(names, _)| names.iter().any(|n| n == controller)).map(|(_, path)| path.as_path())
+        self.v1
+            .iter()
+            .find(|(names, _)| names.iter().any(|n| n == controller))
+            .map(|(_, path)| path.as_path())
     }
 
     /// The mount points in which a container has a directory.
@@ -164,7 +165,17 @@ impl Hierarchies {
 }
 
 const CONTROLLERS: [&str; 12] = [
-    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio", "hugetlb",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "blkio",
+    "pids",
+    "net_cls",
+    "net_prio",
+    "hugetlb",
     "perf_event",
 ];
 

@@ -213,7 +213,8 @@ fn collect(dir: &Path, found: &mut Vec<u32>) -> io::Result<()> {
 }
 
 fn gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }
 
 fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {

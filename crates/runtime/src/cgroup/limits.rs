@@ -21,7 +21,11 @@ impl Group {
             if v2 { self.memory_v2(memory)? } else { self.memory_v1(memory)? }
         }
         if let Some(cpu) = resources.cpu() {
-            if v2 { self.cpu_v2(cpu)? } else { self.cpu_v1(cpu)? }
+            if v2 {
+                self.cpu_v2(cpu)?
+            } else {
+                self.cpu_v1(cpu)?
+            }
             if let Some(cpus) = cpu.cpus() {
                 self.set("cpuset", "cpuset.cpus", cpus)?;
             }
@@ -68,7 +72,9 @@ impl Group {
         let word = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
         if let Some(swap) = memory.swap() {
             let limit = memory.limit().or_else(|| {
-                self.dir("memory").and_then(|d| number(&d.join("memory.max"))).and_then(|v| i64::try_from(v).ok())
+                self.dir("memory")
+                    .and_then(|d| number(&d.join("memory.max")))
+                    .and_then(|v| i64::try_from(v).ok())
             });
             // OCI counts memory and swap together, v2 counts swap alone.
             let own = match limit {

@@ -131,7 +131,8 @@ impl Group {
         self.pids(&mut stats);
         if let Some(dir) = self.dir("blkio") {
             stats.blkio = blkio_v1(
-                &fs::read_to_string(dir.join("blkio.throttle.io_service_bytes_recursive")).unwrap_or_default(),
+                &fs::read_to_string(dir.join("blkio.throttle.io_service_bytes_recursive"))
+                    .unwrap_or_default(),
                 &fs::read_to_string(dir.join("blkio.throttle.io_serviced_recursive")).unwrap_or_default(),
             );
         }
@@ -194,7 +195,9 @@ fn blkio_v1(bytes: &str, operations: &str) -> Vec<BlkioEntry> {
     for (text, is_bytes) in [(bytes, true), (operations, false)] {
         for line in text.lines() {
             let mut fields = line.split_whitespace();
-            let (Some(dev), Some(op), Some(value)) = (fields.next(), fields.next(), fields.next()) else { continue };
+            let (Some(dev), Some(op), Some(value)) = (fields.next(), fields.next(), fields.next()) else {
+                continue;
+            };
             let (Some((major, minor)), Ok(value)) = (device(dev), value.parse::<u64>()) else { continue };
             let entry = entries.entry((major, minor, op.to_ascii_lowercase())).or_default();
             if is_bytes { entry.0 = value } else { entry.1 = value }
@@ -211,8 +214,10 @@ fn blkio_v2(text: &str) -> Vec<BlkioEntry> {
     for line in text.lines() {
         let mut fields = line.split_whitespace();
         let Some((major, minor)) = fields.next().and_then(device) else { continue };
-        let values: BTreeMap<&str, u64> =
-            fields.filter_map(|f| f.split_once('=')).filter_map(|(k, v)| Some((k, v.parse().ok()?))).collect();
+        let values: BTreeMap<&str, u64> = fields
+            .filter_map(|f| f.split_once('='))
+            .filter_map(|(k, v)| Some((k, v.parse().ok()?)))
+            .collect();
         for (op, bytes, operations) in
             [("read", "rbytes", "rios"), ("write", "wbytes", "wios"), ("discard", "dbytes", "dios")]
         {
@@ -230,7 +235,10 @@ mod tests {
 
     #[test]
     fn both_kernels_block_io_is_read() {
-        let v1 = blkio_v1("254:0 Read 4096\n254:0 Write 0\nTotal 4096\n", "254:0 Read 1\n254:0 Write 0\nTotal 1\n");
+        let v1 = blkio_v1(
+            "254:0 Read 4096\n254:0 Write 0\nTotal 4096\n",
+            "254:0 Read 1\n254:0 Write 0\nTotal 1\n",
+        );
         assert_eq!(v1.len(), 2);
         assert_eq!((v1[0].op.as_str(), v1[0].bytes, v1[0].operations), ("read", 4096, 1));
         let v2 = blkio_v2("254:0 rbytes=8192 wbytes=1 rios=2 wios=1 dbytes=0 dios=0\n7:1\n");

@@ -80,12 +80,11 @@ fn table(profile: &Profile, arch: Arch) -> Vec<(u32, Verdict, bool)> {
     }
     let default = Verdict { guarded: Vec::new(), otherwise: profile.default };
     let mut ranges: Vec<(u32, Verdict, bool)> = vec![(0, default.clone(), arch.wide())];
-    let push = |ranges: &mut Vec<(u32, Verdict, bool)>, start: u32, verdict: Verdict| {
-        match ranges.last_mut() {
-            Some(last) if last.0 == start => last.1 = verdict,
-            Some(last) if last.1 == verdict => {}
-            _ => ranges.push((start, verdict, arch.wide())),
-        }
+    let push = |ranges: &mut Vec<(u32, Verdict, bool)>, start: u32, verdict: Verdict| match ranges.last_mut()
+    {
+        Some(last) if last.0 == start => last.1 = verdict,
+        Some(last) if last.1 == verdict => {}
+        _ => ranges.push((start, verdict, arch.wide())),
     };
     for (number, (guarded, plain)) in verdicts {
         let verdict = Verdict { guarded, otherwise: plain.unwrap_or(profile.default) };

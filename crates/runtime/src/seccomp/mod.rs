@@ -12,8 +12,8 @@ mod filter;
 mod profile;
 
 pub use arch::Arch;
-pub use filter::{Program, compile};
 pub(crate) use filter::Instruction;
+pub use filter::{Program, compile};
 pub use profile::{Action, Compare, Condition, Profile, ProfileError, Rule};
 
 #[cfg(test)]

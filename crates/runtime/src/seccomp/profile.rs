@@ -128,8 +128,7 @@ impl Profile {
                 When::Kernel(major, minor) => kernel() >= (major, minor),
             })
             .map(|row| {
-                let condition =
-                    |compare, value| vec![Condition { index: 0, compare, value, masked: 0 }];
+                let condition = |compare, value| vec![Condition { index: 0, compare, value, masked: 0 }];
                 let (action, conditions) = match row.1 {
                     Then::Allow => (Action::Allow, Vec::new()),
                     Then::AllowIf(compare, value) => (Action::Allow, condition(compare, value)),
@@ -273,7 +272,8 @@ impl RawProfile {
                 raw.args.unwrap_or_default().into_iter().map(condition).collect::<Result<Vec<_>, _>>()?;
             // Several comparisons of one argument are alternatives, of different ones a conjunction: as runc has it.
             let mut seen = [false; 6];
-            let repeated = conditions.iter().any(|c| std::mem::replace(&mut seen[usize::from(c.index)], true));
+            let repeated =
+                conditions.iter().any(|c| std::mem::replace(&mut seen[usize::from(c.index)], true));
             if repeated {
                 rules.extend(conditions.into_iter().map(|condition| Rule {
                     names: names.clone(),
@@ -296,7 +296,9 @@ fn arches(list: Option<&[String]>, map: Option<&[RawArch]>) -> Result<Vec<Arch>,
     let list = list.unwrap_or_default();
     let map = map.unwrap_or_default();
     if !list.is_empty() && !map.is_empty() {
-        return Err(ProfileError::Contradiction("both 'architectures' and 'archMap' are specified in the seccomp profile"));
+        return Err(ProfileError::Contradiction(
+            "both 'architectures' and 'archMap' are specified in the seccomp profile",
+        ));
     }
     // An architecture without a table here cannot run on this machine either, so its calls die with the default.
     let mut arches: Vec<Arch> = Arch::native().into_iter().collect();
@@ -326,9 +328,8 @@ fn applies(
 ) -> Result<bool, ProfileError> {
     let has = |cap: &String| capabilities.contains(cap);
     let here = |arch: &String| Arch::native().is_some_and(|native| native.go_name() == arch);
-    let recent = |text: &str| {
-        version(text).map(|wanted| kernel() >= wanted).ok_or_else(|| unknown("minKernel", text))
-    };
+    let recent =
+        |text: &str| version(text).map(|wanted| kernel() >= wanted).ok_or_else(|| unknown("minKernel", text));
     if let Some(filter) = includes {
         let arches = filter.arches.as_deref().unwrap_or_default();
         if !filter.caps.iter().flatten().all(has) || (!arches.is_empty() && !arches.iter().any(here)) {

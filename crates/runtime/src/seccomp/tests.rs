@@ -22,7 +22,11 @@ fn run(program: &Program, call: &Call) -> u32 {
             4 => call.arch,
             _ => {
                 let index = ((offset - 16) / 8) as usize;
-                if (offset - 16).is_multiple_of(8) { call.args[index] as u32 } else { (call.args[index] >> 32) as u32 }
+                if (offset - 16).is_multiple_of(8) {
+                    call.args[index] as u32
+                } else {
+                    (call.args[index] >> 32) as u32
+                }
             }
         }
     };
@@ -48,11 +52,9 @@ fn run(program: &Program, call: &Call) -> u32 {
 fn judge(profile: &Profile, call: &Call) -> u32 {
     let x86 = call.arch == Arch::X86_64.audit();
     let x32 = x86 && call.nr & 0x4000_0000 != 0 || x86 && call.nr >= 0x4000_0000;
-    let arch = profile
-        .arches
-        .iter()
-        .copied()
-        .find(|a| a.audit() == call.arch && (*a == Arch::X32) == (x32 && profile.arches.contains(&Arch::X32)));
+    let arch = profile.arches.iter().copied().find(|a| {
+        a.audit() == call.arch && (*a == Arch::X32) == (x32 && profile.arches.contains(&Arch::X32))
+    });
     let Some(arch) = arch else { return action_word(Action::KillProcess) };
     if x32 && arch != Arch::X32 {
         return action_word(if call.nr == u32::MAX { profile.default } else { Action::KillProcess });
@@ -107,13 +109,29 @@ fn any_condition() -> impl Strategy<Value = Condition> {
         Just(Compare::Gt),
         Just(Compare::MaskedEq)
     ];
-    (0u8..6, compare, any_value(), any_value())
-        .prop_map(|(index, compare, value, masked)| Condition { index, compare, value, masked })
+    (0u8..6, compare, any_value(), any_value()).prop_map(|(index, compare, value, masked)| Condition {
+        index,
+        compare,
+        value,
+        masked,
+    })
 }
 
 const NAMES: [&str; 14] = [
-    "read", "write", "open", "clone", "execve", "socket", "ioctl", "personality", "ptrace", "unshare", "clone3",
-    "io_uring_setup", "preadv2", "socketcall",
+    "read",
+    "write",
+    "open",
+    "clone",
+    "execve",
+    "socket",
+    "ioctl",
+    "personality",
+    "ptrace",
+    "unshare",
+    "clone3",
+    "io_uring_setup",
+    "preadv2",
+    "socketcall",
 ];
 
 fn any_rule() -> impl Strategy<Value = Rule> {
@@ -229,7 +247,11 @@ fn users_profiles_are_read_as_docker_reads_them() {
     });
     let profile = Profile::parse(&json, &[]).unwrap();
     assert_eq!(answer(&profile, "chmod", [0; 6]), EPERM);
-    assert_eq!(answer(&profile, "socket", [3, 0, 0, 0, 0, 0]), 0x0005_0061, "repeated argument = either value");
+    assert_eq!(
+        answer(&profile, "socket", [3, 0, 0, 0, 0, 0]),
+        0x0005_0061,
+        "repeated argument = either value"
+    );
     assert_eq!(answer(&profile, "socket", [2, 0, 0, 0, 0, 0]), ALLOW);
     assert_eq!(answer(&profile, "chown", [0; 6]), ALLOW);
     assert_eq!(answer(&profile, "read", [0; 6]), ALLOW);

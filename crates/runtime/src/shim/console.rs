@@ -1,4 +1,4 @@
-//! Terminals: receiving one from the container, its size and its owner.
+//! Terminals: receiving one from the container, and its size.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -6,7 +6,6 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
 /// The socket on which the container's side hands over the terminal.
@@ -39,7 +38,8 @@ impl ConsoleSocket {
         let mut byte = [0; 64];
         let mut iov = [IoSliceMut::new(&mut byte)];
         let mut space = nix::cmsg_space!([RawFd; 4]);
-        let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+        let message =
+            recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
         let mut received = None;
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(fds) = control {
@@ -63,12 +63,4 @@ impl Drop for ConsoleSocket {
 pub(super) fn set_size(master: &OwnedFd, height: u16, width: u16) -> io::Result<()> {
     let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(rustix::termios::tcsetwinsize(master, size)?)
-}
-
-/// Gives the terminal to the container's user, who may want to open `/dev/stdout` again.
-pub(super) fn set_owner(master: &OwnedFd, uid: u32) {
-    if let Ok(slave) = rustix::pty::ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-    {
-        let _ = rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None);
-    }
 }

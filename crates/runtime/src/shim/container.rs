@@ -1,7 +1,7 @@
 //! The embedded runtime, fenced in: creating the container and running processes in it.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::console::{self, ConsoleSocket};
+use super::console::ConsoleSocket;
 use super::launch::{Launch, Refusal};
 use crate::bundle::{CapabilityMasks, Manifest, TaskDir};
 use crate::control::ExecRequest;
@@ -39,7 +39,12 @@ pub(super) struct Container {
 
 impl Container {
     /// Sets up everything up to the last step; the process then waits for [`Container::start`].
-    pub(super) fn create(dir: &TaskDir, manifest: &Manifest) -> Result<(Self, u32, Streams), RuntimeError> {
+    /// The waiting process lets go of `close`.
+    pub(super) fn create(
+        dir: &TaskDir,
+        manifest: &Manifest,
+        close: Vec<RawFd>,
+    ) -> Result<(Self, u32, Streams), RuntimeError> {
         let filter = match std::fs::read(dir.file("seccomp.bpf")) {
             Ok(bytes) => Some(Rc::new(
                 Program::from_bytes(&bytes)
@@ -61,6 +66,8 @@ impl Container {
             capabilities: manifest.capabilities,
             filter: filter.clone(),
             report: stage.report.1.as_raw_fd(),
+            close,
+            terminal: manifest.terminal.then_some(manifest.console_size),
             init: true,
         };
         let score = OomScore::set(manifest.oom_score_adj)?;
@@ -79,13 +86,15 @@ impl Container {
         };
         let pid = inner.pid().and_then(|p| u32::try_from(p.as_raw()).ok());
         let pid = pid.ok_or_else(|| RuntimeError::Internal("the container has no process".into()))?;
-        let streams = shim_side.streams(uid, manifest.console_size)?;
+        let streams = shim_side.streams()?;
         Ok((Self { inner, dir: dir.clone(), filter, execs: 0 }, pid, streams))
     }
 
     /// Lets the process run.
     pub(super) fn start(&mut self) -> Result<(), RuntimeError> {
-        self.inner.start().map_err(|e| RuntimeError::Conflict(format!("cannot start the container: {}", chain(&e))))
+        self.inner
+            .start()
+            .map_err(|e| RuntimeError::Conflict(format!("cannot start the container: {}", chain(&e))))
     }
 
     /// Runs a process inside; it runs when this returns.
@@ -109,12 +118,15 @@ impl Container {
             capabilities,
             filter: self.filter.clone(),
             report: stage.report.1.as_raw_fd(),
+            close: Vec::new(),
+            terminal: request.terminal.then_some(request.console_size),
             init: false,
         };
         let score = OomScore::set(manifest.oom_score_adj)?;
-        let built = stage.builder(&manifest.id, &self.dir.file("state"), launch).map(|(builder, shim_side)| {
-            (builder.as_tenant().with_process(Some(&path)).with_detach(true).build(), shim_side)
-        });
+        let built =
+            stage.builder(&manifest.id, &self.dir.file("state"), launch).map(|(builder, shim_side)| {
+                (builder.as_tenant().with_process(Some(&path)).with_detach(true).build(), shim_side)
+            });
         score.restore();
         let _ = std::fs::remove_file(&path);
         let (built, shim_side) = built?;
@@ -129,7 +141,7 @@ impl Container {
         };
         let pid = u32::try_from(pid.as_raw())
             .map_err(|_| RuntimeError::Internal("the process has no pid".into()))?;
-        let streams = shim_side.streams(uid, request.console_size)?;
+        let streams = shim_side.streams()?;
         Ok((pid, streams))
     }
 }
@@ -269,17 +281,11 @@ impl ShimSide {
         }
     }
 
-    fn streams(self, uid: u32, size: Option<(u16, u16)>) -> Result<Streams, RuntimeError> {
+    fn streams(self) -> Result<Streams, RuntimeError> {
         let what = || "taking the standard streams".to_owned();
         let mut streams = self.ours;
         if let Some(console) = self.console {
             let master = console.receive().context(what)?;
-            if let Some((height, width)) = size {
-                let _ = console::set_size(&master, height, width);
-            }
-            if uid != 0 {
-                console::set_owner(&master, uid);
-            }
             let input = rustix::io::fcntl_dupfd_cloexec(&master, 3).context(what)?;
             streams = Streams { stdin: Some(input), stdout: Some(master), stderr: None };
         }

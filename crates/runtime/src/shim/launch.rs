@@ -46,12 +46,24 @@ pub(super) struct Launch {
     pub filter: Option<Rc<Program>>,
     /// The writing end of the report pipe; open in the forked child only.
     pub report: RawFd,
+    /// Descriptors of the shim that must not live on in a container that waits for its start: with the shim dead, the
+    /// waiting process would keep `shim.sock` open and nobody would notice.
+    pub close: Vec<RawFd>,
+    /// The process has a terminal, this high and wide if that is known.
+    pub terminal: Option<Option<(u16, u16)>>,
     /// Init, whose late failures go to its standard error as in Docker; otherwise an exec.
     pub init: bool,
 }
 
 impl Executor for Launch {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        for fd in &self.close {
+            // SAFETY: this is the forked child, in which nothing uses the shim's descriptors.
+            unsafe { libc::close(*fd) };
+        }
+        if let Some(size) = self.terminal {
+            own_terminal(size);
+        }
         let (args, env) = command(spec);
         let outcome = match args.first() {
             Some(name) => find(name, path_of(env)).map(drop),
@@ -113,7 +125,11 @@ impl Launch {
             }
         }
         let held = capabilities(None)?;
-        let keep = if self.filter.is_some() { held.permitted & CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() };
+        let keep = if self.filter.is_some() {
+            held.permitted & CapabilitySet::SYS_ADMIN
+        } else {
+            CapabilitySet::empty()
+        };
         set_capabilities(
             None,
             CapabilitySets {
@@ -143,6 +159,20 @@ impl Launch {
     }
 }
 
+/// Sets the size before the program can ask for it, and gives the terminal to the container's user, who may want to
+/// open `/dev/stdout` again.
+fn own_terminal(size: Option<(u16, u16)>) {
+    let stdin = rustix::stdio::stdin();
+    if let Some((ws_row, ws_col)) = size {
+        let size = rustix::termios::Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+        let _ = rustix::termios::tcsetwinsize(stdin, size);
+    }
+    let user = rustix::process::geteuid();
+    if !user.is_root() {
+        let _ = rustix::fs::fchown(stdin, Some(user), None);
+    }
+}
+
 fn command(spec: &Spec) -> (&[String], &[String]) {
     let process = spec.process().as_ref();
     let args = process.and_then(|p| p.args().as_deref()).unwrap_or_default();
@@ -161,7 +191,8 @@ fn find(name: &str, path: &str) -> Result<PathBuf, Refusal> {
         return match runnable(&found) {
             Ok(()) => Ok(found),
             Err(error) => {
-                let missing = error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory;
+                let missing =
+                    error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::NotADirectory;
                 let stat = if missing { format!("stat {name}: ") } else { String::new() };
                 Err(Refusal {
                     code: if missing { 127 } else { 126 },
@@ -171,9 +202,12 @@ fn find(name: &str, path: &str) -> Result<PathBuf, Refusal> {
         };
     }
     let dirs = path.split(':').map(|dir| if dir.is_empty() { "." } else { dir });
-    dirs.map(|dir| Path::new(dir).join(name)).find(|candidate| !name.is_empty() && runnable(candidate).is_ok()).ok_or_else(
-        || Refusal { code: 127, message: format!("exec: {name:?}: executable file not found in $PATH") },
-    )
+    dirs.map(|dir| Path::new(dir).join(name))
+        .find(|candidate| !name.is_empty() && runnable(candidate).is_ok())
+        .ok_or_else(|| Refusal {
+            code: 127,
+            message: format!("exec: {name:?}: executable file not found in $PATH"),
+        })
 }
 
 fn runnable(path: &Path) -> io::Result<()> {
@@ -203,9 +237,15 @@ fn run(path: &Path, args: &[String], env: &[String]) -> io::Result<std::convert:
 
 /// The shim blocks and ignores signals; programs expect to start with none blocked or ignored.
 fn reset_signals() {
+    // The kernel's `struct sigaction`, all zero: SIG_DFL, no flags, no mask.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: installs the default action; the C library refuses the numbers it keeps for itself.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // The C library refuses the numbers that it keeps for itself, and an engine may have inherited even those as
+        // ignored; hence the bare call.
+        // SAFETY: `default` outlives the call and is as large as the structure; 8 is the size of the kernel's mask.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8_usize)
+        };
     }
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
@@ -216,7 +256,8 @@ fn load(program: &Program) -> io::Result<()> {
         len: libc::c_ushort,
         filter: *const crate::seccomp::Instruction,
     }
-    let len = libc::c_ushort::try_from(program.instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let len =
+        libc::c_ushort::try_from(program.instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let argument = FilterProgram { len, filter: program.instructions.as_ptr() };
     let install = |flags: u32| -> libc::c_long {
         // SAFETY: `argument` is laid out as `struct sock_fprog`, its pointer is to `len` instructions laid out as
@@ -245,7 +286,10 @@ mod tests {
         assert_eq!(missing.message, "exec: \"nosuchcmd\": executable file not found in $PATH");
         assert_eq!(missing.code, 127);
         let missing = find("/no/such", "").unwrap_err();
-        assert_eq!((missing.message.as_str(), missing.code), ("exec: \"/no/such\": stat /no/such: no such file or directory", 127));
+        assert_eq!(
+            (missing.message.as_str(), missing.code),
+            ("exec: \"/no/such\": stat /no/such: no such file or directory", 127)
+        );
         let plain = find("/etc/passwd", "").unwrap_err();
         assert_eq!((plain.message.as_str(), plain.code), ("exec: \"/etc/passwd\": permission denied", 126));
         let dir = find("/etc", "").unwrap_err();

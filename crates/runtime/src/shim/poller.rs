@@ -13,8 +13,13 @@ pub(super) enum Source {
     Listener,
     Children,
     /// stdout (0) or stderr (1) of a process.
-    Output { process: u64, stream: usize },
-    Stdin { process: u64 },
+    Output {
+        process: u64,
+        stream: usize,
+    },
+    Stdin {
+        process: u64,
+    },
     Client(u64),
 }
 

@@ -36,7 +36,9 @@ impl Server {
             let Some(line) = connection.line() else { return };
             let reply = match serde_json::from_slice::<Request>(&line) {
                 Ok(request) => self.handle(id, request),
-                Err(error) => Err(RuntimeError::InvalidArgument(format!("a request the shim does not know: {error}"))),
+                Err(error) => {
+                    Err(RuntimeError::InvalidArgument(format!("a request the shim does not know: {error}")))
+                }
             };
             let reply = match reply {
                 Ok(Some(reply)) => reply,
@@ -153,7 +155,8 @@ impl Server {
         let process = self.find(name)?;
         match &process.outputs[0] {
             Some(master) if process.terminal => {
-                console::set_size(master, height, width).map_err(|e| RuntimeError::io("resizing the terminal", e))?;
+                console::set_size(master, height, width)
+                    .map_err(|e| RuntimeError::io("resizing the terminal", e))?;
                 Ok(Some(Reply::Done))
             }
             _ => Err(RuntimeError::InvalidArgument("the process has no terminal".into())),
@@ -184,7 +187,9 @@ impl Server {
                     self.manifest.id
                 )));
             }
-            _ => return Err(RuntimeError::Conflict(format!("container {} is not running", self.manifest.id))),
+            _ => {
+                return Err(RuntimeError::Conflict(format!("container {} is not running", self.manifest.id)));
+            }
         }
         if self.find(Some(&request.exec_id)).is_ok() {
             return Err(RuntimeError::Conflict(format!("exec {} is already running", request.exec_id)));

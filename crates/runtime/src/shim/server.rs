@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,8 @@ impl Server {
             }
             None => None,
         };
-        let (container, pid, streams) = Container::create(&dir, &manifest)?;
+        let (container, pid, streams) =
+            Container::create(&dir, &manifest, vec![prepared.listener.as_raw_fd()])?;
         let mut init = Process::new(INIT, None, pid, manifest.terminal, streams);
         init.stdin_once = manifest.stdin_once;
         init.log = log;
@@ -196,7 +198,8 @@ impl Server {
 
     /// Drops connections that are over, and lets output flow when the last slow one is gone or has caught up.
     pub(super) fn forget(&mut self) {
-        let over: Vec<u64> = self.connections.iter().filter(|(_, c)| c.is_over()).map(|(id, _)| *id).collect();
+        let over: Vec<u64> =
+            self.connections.iter().filter(|(_, c)| c.is_over()).map(|(id, _)| *id).collect();
         for id in over {
             if let Some(connection) = self.connections.remove(&id) {
                 connection.unregister(&self.poller);
@@ -374,7 +377,8 @@ impl Server {
             };
             let pid = pid.as_raw().unsigned_abs();
             // An orphan of the container is not one of ours: reaping it was all.
-            let Some(id) = self.processes.values().find(|p| p.pid == pid && p.ended.is_none()).map(|p| p.id) else {
+            let Some(id) = self.processes.values().find(|p| p.pid == pid && p.ended.is_none()).map(|p| p.id)
+            else {
                 continue;
             };
             self.ended(id, code);
@@ -449,9 +453,13 @@ impl Server {
 
     fn advance_deletion(&mut self, now: Instant) {
         let Some((_, deadline)) = &self.deleting else { return };
-        let Some(status) = self.processes.get(&INIT).filter(|init| init.told).and_then(|init| init.ended.clone()) else {
+        let Some(status) =
+            self.processes.get(&INIT).filter(|init| init.told).and_then(|init| init.ended.clone())
+        else {
             if now >= *deadline {
-                self.answer_deletion(&Reply::Failed(Failure::Internal("the container's processes do not die".into())));
+                self.answer_deletion(&Reply::Failed(Failure::Internal(
+                    "the container's processes do not die".into(),
+                )));
             }
             return;
         };

@@ -61,7 +61,9 @@ pub(super) fn prepare(dir: &TaskDir) -> Result<Prepared, RuntimeError> {
     let _ = writeln!(lock, "{}", std::process::id());
 
     let mut blocked = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTSTP] {
+    for signal in
+        [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTSTP]
+    {
         blocked.add(signal);
     }
     blocked.thread_block().map_err(io::Error::from).context(|| "blocking signals".into())?;

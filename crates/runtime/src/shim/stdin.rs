@@ -65,7 +65,9 @@ impl Stdin {
                 }
             }
         }
-        if self.registered && let Some(fd) = &self.fd {
+        if self.registered
+            && let Some(fd) = &self.fd
+        {
             poller.remove(fd);
             self.registered = false;
         }

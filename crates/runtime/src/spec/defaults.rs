@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use libcontainer::oci_spec::runtime::{
-    Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources,
-    Mount, Process, Root, Spec, User,
+    Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType,
+    LinuxResources, Mount, Process, Root, Spec, User,
 };
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -103,8 +103,9 @@ pub fn default_device_rules() -> Vec<LinuxDeviceCgroup> {
     rules.push(rule(true, LinuxDeviceType::C, None, None, "m"));
     rules.push(rule(true, LinuxDeviceType::B, None, None, "m"));
     // null, zero, full, random, urandom, tty, console, ptmx and the pseudo terminals
-    for (major, minor) in
-        [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)].map(|(a, b)| (a, Some(b))).into_iter()
+    for (major, minor) in [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)]
+        .map(|(a, b)| (a, Some(b)))
+        .into_iter()
     {
         rules.push(rule(true, LinuxDeviceType::C, Some(major), minor, "rwm"));
     }
@@ -143,11 +144,14 @@ pub fn host_devices() -> Vec<LinuxDevice> {
             let kind = meta.file_type();
             if kind.is_dir() {
                 if depth < 8
-                    && !["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"].iter().any(|s| name == **s)
+                    && !["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"]
+                        .iter()
+                        .any(|s| name == **s)
                 {
                     pending.push((path, depth + 1));
                 }
-            } else if (kind.is_char_device() || kind.is_block_device()) && name != "console" && name != "ptmx" {
+            } else if (kind.is_char_device() || kind.is_block_device()) && name != "console" && name != "ptmx"
+            {
                 let rdev = meta.rdev();
                 let mut device = LinuxDevice::default();
                 device

@@ -51,7 +51,12 @@ fn harden_with(spec: &mut Spec, apparmor: bool, v1_controllers: &[String]) {
     }
     if cgroup_readonly && !v1_controllers.is_empty() {
         let mut paths = linux.readonly_paths().clone().unwrap_or_default();
-        paths.extend(v1_controllers.iter().filter(|p| !linux.readonly_paths().iter().flatten().any(|q| q == *p)).cloned());
+        paths.extend(
+            v1_controllers
+                .iter()
+                .filter(|p| !linux.readonly_paths().iter().flatten().any(|q| q == *p))
+                .cloned(),
+        );
         linux.set_readonly_paths(Some(paths));
     }
 }
@@ -89,7 +94,9 @@ mod tests {
         harden_with(&mut spec, false, &["/sys/fs/cgroup/pids".into()]);
         let process = spec.process().as_ref().unwrap();
         let caps = process.capabilities().as_ref().unwrap();
-        assert!(caps.effective().as_ref().unwrap().is_empty() && caps.bounding().as_ref().unwrap().is_empty());
+        assert!(
+            caps.effective().as_ref().unwrap().is_empty() && caps.bounding().as_ref().unwrap().is_empty()
+        );
         assert_eq!(process.no_new_privileges(), None);
         assert_eq!(process.apparmor_profile(), &None);
         let linux = spec.linux().as_ref().unwrap();

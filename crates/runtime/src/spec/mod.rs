@@ -6,6 +6,7 @@ mod guards;
 mod sets;
 mod user;
 
+pub(crate) use capabilities::from_mask;
 pub use capabilities::{
     adjust_capabilities, all_capabilities, available_capabilities, capability_sets, default_capabilities,
     parse_capability,
@@ -16,6 +17,5 @@ pub use defaults::{
     masked_paths, readonly_paths,
 };
 pub use guards::harden;
-pub(crate) use capabilities::from_mask;
 pub(crate) use sets::{masks, widen};
 pub use user::{ResolvedUser, UserError, home_of, resolve_user};

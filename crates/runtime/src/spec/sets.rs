@@ -19,15 +19,19 @@ pub(crate) fn masks(sets: Option<&LinuxCapabilities>) -> Option<CapabilityMasks>
 }
 
 /// Writes the sets that the embedded runtime shall leave the process with: the real ones, and, when a filter has to be
-/// loaded without no-new-privileges, CAP_SYS_ADMIN and CAP_SETPCAP besides. The launcher drops those two again.
+/// loaded without no-new-privileges, CAP_SYS_ADMIN and CAP_SETPCAP besides; CAP_CHOWN to hand a terminal to its user.
+/// The launcher drops all of these again.
 /// Inheritable and ambient are left to the launcher altogether.
 pub(crate) fn widen(process: &mut Process, real: CapabilityMasks, filtered: bool) {
-    let extra = if filtered && process.no_new_privileges() != Some(true) {
-        to_mask(&[Capability::SysAdmin, Capability::Setpcap].into())
-    } else {
-        // Dropping from the bounding set needs CAP_SETPCAP, but the embedded runtime has done that by then.
-        0
-    };
+    // Without an extra the embedded runtime has dropped the bounding set by itself; with one, the launcher needs
+    // CAP_SETPCAP for it.
+    let mut extra = 0;
+    if filtered && process.no_new_privileges() != Some(true) {
+        extra |= to_mask(&[Capability::SysAdmin, Capability::Setpcap].into());
+    }
+    if process.terminal() == Some(true) && process.user().uid() != 0 {
+        extra |= to_mask(&[Capability::Chown, Capability::Setpcap].into());
+    }
     let mut sets = LinuxCapabilities::default();
     sets.set_bounding(Some(from_mask(real.bounding | extra)))
         .set_effective(Some(from_mask(real.effective | extra)))

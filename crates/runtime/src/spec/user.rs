@@ -56,14 +56,10 @@ pub fn home_of(rootfs: &Path, uid: u32) -> Option<String> {
 fn read_in_root(rootfs: &Path, path: &str) -> String {
     let mut text = Vec::new();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    if let Ok(root) = rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        && let Ok(file) = openat2(
-            &root,
-            path,
-            flags,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
+    if let Ok(root) =
+        rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        && let Ok(file) =
+            openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     {
         let file = File::from(file);
         if file.metadata().is_ok_and(|m| m.is_file()) {
@@ -162,7 +158,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n1234:x:77:77::/n:/bin/sh\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n1234:x:77:77::/n:/bin/sh\n";
     const GROUP: &str = "root:x:0:root\nwheel:x:10:root,app\napp:x:1001:\naudio:x:29:app\n";
 
     fn user(text: &str) -> Result<ResolvedUser, UserError> {
@@ -186,7 +183,10 @@ mod tests {
         let app = user("app:audio").unwrap();
         assert_eq!((app.gid, app.additional_gids.len()), (29, 0));
         assert_eq!(user("app:55").unwrap().gid, 55);
-        assert_eq!(resolve(PASSWD, GROUP, "app:audio", &["wheel".into(), "7".into()]).unwrap().additional_gids, [10, 7]);
+        assert_eq!(
+            resolve(PASSWD, GROUP, "app:audio", &["wheel".into(), "7".into()]).unwrap().additional_gids,
+            [10, 7]
+        );
     }
 
     #[test]

@@ -40,12 +40,17 @@ impl House {
         std::fs::set_permissions(rootfs.join("tmp"), std::fs::Permissions::from_mode(0o1777)).unwrap();
         std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
         for name in [
-            "sh", "true", "false", "cat", "echo", "sleep", "id", "grep", "head", "yes", "env", "mount", "stty", "ls",
-            "kill", "dd", "unshare", "test", "seq", "tail", "wc", "mknod", "ps", "touch", "tty", "printf", "umount", "nc", "readlink", "date",
+            "sh", "true", "false", "cat", "echo", "sleep", "id", "grep", "head", "yes", "env", "mount",
+            "stty", "ls", "kill", "dd", "unshare", "test", "seq", "tail", "wc", "mknod", "ps", "touch",
+            "tty", "printf", "umount", "nc", "readlink", "date",
         ] {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(name)).unwrap();
         }
-        std::fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n").unwrap();
+        std::fs::write(
+            rootfs.join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+        )
+        .unwrap();
         std::fs::write(rootfs.join("etc/group"), "root:x:0:\napp:x:1000:\n").unwrap();
         let runtime = Runtime::new(Options { root: dir.path().join("tasks"), shim: shim() }).unwrap();
         Self { dir, runtime, rootfs }
@@ -63,7 +68,8 @@ impl House {
         process(&mut spec).set_args(Some(args.iter().map(|s| (*s).to_owned()).collect()));
         let mut config = TaskConfig::new(&id, &self.rootfs, spec);
         config.cgroup = format!("/pintle-test/{id}");
-        config.log = Some(LogFile { path: self.dir.path().join(format!("{id}-json.log")), ..LogFile::default() });
+        config.log =
+            Some(LogFile { path: self.dir.path().join(format!("{id}-json.log")), ..LogFile::default() });
         config
     }
 
@@ -144,7 +150,13 @@ pub fn exec(id: &str, args: &[&str]) -> ExecConfig {
         .set_capabilities(None)
         .set_no_new_privileges(None)
         .set_rlimits(None);
-    ExecConfig { exec_id: id.into(), process, terminal: false, attach: Attach { stdin: false, ..Attach::ALL }, console_size: None }
+    ExecConfig {
+        exec_id: id.into(),
+        process,
+        terminal: false,
+        attach: Attach { stdin: false, ..Attach::ALL },
+        console_size: None,
+    }
 }
 
 /// Runs an exec to its end.
