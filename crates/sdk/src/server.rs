@@ -8,7 +8,11 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use pintle_contract::{DriverError, VolumeDriver};
 use pintle_wire::{Activation, CONTENT_TYPE, activation::ACTIVATE_PATH};
@@ -279,6 +283,9 @@ impl Shared {
         }
         if head.method != http::Method::POST {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is called with POST"));
+        }
+        if body.size_hint().lower() > MAX_BODY as u64 {
+            return refuse(StatusCode::BAD_REQUEST, format!("the request is longer than {MAX_BODY} bytes"));
         }
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
