@@ -4,6 +4,7 @@
 //! limits, statistics, killing, removal) is done here, so that the engine can also clean up after a dead shim.
 
 mod detect;
+mod devices;
 mod group;
 mod limits;
 mod stats;

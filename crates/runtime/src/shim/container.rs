@@ -15,6 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::console::ConsoleSocket;
 use super::launch::{Launch, Refusal};
 use crate::bundle::{CapabilityMasks, Manifest, TaskDir};
+use crate::cgroup::Group;
 use crate::control::ExecRequest;
 use crate::error::{IoContext, RuntimeError};
 use crate::seccomp::Program;
@@ -86,7 +87,18 @@ impl Container {
         };
         let pid = inner.pid().and_then(|p| u32::try_from(p.as_raw()).ok());
         let pid = pid.ok_or_else(|| RuntimeError::Internal("the container has no process".into()))?;
-        let streams = shim_side.streams()?;
+        let group = Group::new(&manifest.cgroup);
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let rules = resources.and_then(|r| r.devices().as_deref()).unwrap_or_default();
+        let streams = group.filter_devices(rules).and_then(|()| shim_side.streams());
+        let streams = match streams {
+            Ok(streams) => streams,
+            Err(error) => {
+                // The process waits, and must not stay.
+                let _ = group.kill_all();
+                return Err(error);
+            }
+        };
         Ok((Self { inner, dir: dir.clone(), filter, execs: 0 }, pid, streams))
     }
 
