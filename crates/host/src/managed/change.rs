@@ -65,10 +65,7 @@ impl Owner {
             self.apply(Event::Disable).await;
         }
         if let Err(failure) = self.try_out().await {
-            self.record.roll_back();
-            self.loaded = Some(Loaded::new(&self.record)?);
-            self.context.save_with_blobs(&self.record)?;
-            self.keep_generations().await;
+            self.put_back().await?;
             if self.record.wanted {
                 self.apply(Event::Enable).await;
             }
@@ -77,14 +74,26 @@ impl Owner {
                 self.record.name
             )));
         }
-        self.record.previous = None;
+        let replaced = self.record.previous.take().map(|previous| previous.package.blobs()).unwrap_or_default();
         self.context.save_with_blobs(&self.record)?;
         failpoint!("host.upgrade.settled");
+        self.context.drop_blobs(replaced);
         self.keep_generations().await;
         if self.record.wanted {
             let event = if self.running.is_some() { Event::Attached } else { Event::Enable };
             self.apply(event).await;
         }
+        Ok(())
+    }
+
+    /// Undoes an upgrade that has not been settled.
+    async fn put_back(&mut self) -> Result<(), HostError> {
+        let refused = self.record.package.blobs();
+        self.record.roll_back();
+        self.loaded = Some(Loaded::new(&self.record)?);
+        self.context.save_with_blobs(&self.record)?;
+        self.context.drop_blobs(refused);
+        self.keep_generations().await;
         Ok(())
     }
 
@@ -165,11 +174,11 @@ impl Owner {
         if self.record.previous.is_some() {
             tracing::warn!(plugin = self.record.name, "an upgrade was interrupted; the old version is put back");
             self.context.launcher.clear(&self.record.id).await?;
-            self.record.roll_back();
-            self.loaded = Some(Loaded::new(&self.record)?);
-            self.context.save_with_blobs(&self.record)?;
+            self.put_back().await?;
+            self.context.collect().await;
+        } else {
+            self.keep_generations().await;
         }
-        self.keep_generations().await;
         if !self.record.wanted
             && let Some(loaded) = &self.loaded
         {

@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use pintle_image::Images;
+use pintle_image::{Digest, Images};
 use pintle_store::{Store, Table};
 use tokio_util::task::TaskTracker;
 
@@ -47,10 +47,15 @@ impl Context {
         })?;
         self.plugins.write().unwrap_or_else(PoisonError::into_inner).remove(&record.id);
         self.leases.forget(&record.id);
-        if let Err(error) = self.images.blobs().collect(record.blobs()) {
-            tracing::warn!(%error, "blobs of a removed plugin are left");
-        }
+        self.drop_blobs(record.blobs());
         Ok(())
+    }
+
+    /// Removes those of these blobs that nobody holds any more.
+    pub(crate) fn drop_blobs(&self, blobs: Vec<Digest>) {
+        if let Err(error) = self.images.blobs().collect(blobs) {
+            tracing::warn!(%error, "blobs that no plugin needs are left");
+        }
     }
 
     /// Removes unpacked layers that no plugin needs any more.

@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StartFailure {
     #[error(
-        "mount source is not specified: set it with `plugin set PLUGIN {}.source=PATH`; the plugin sees it at {destination}",
-        if name.is_empty() { "<mount>" } else { name }
+        "mount source is not specified: mount {name:?}, which the plugin sees at {destination}, needs one \
+         (`plugin set PLUGIN {name}.source=PATH`, if its configuration lets it be set)"
     )]
     MountUnset { name: String, destination: String },
     #[error("mount source {path:?} of mount {name:?} does not exist on this host")]

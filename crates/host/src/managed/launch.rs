@@ -249,7 +249,10 @@ impl Launcher {
         let task = self.runtime.attach_existing(&Paths::task(id)).await.map_err(internal_host)?;
         let mut code = None;
         if let Some(task) = task {
-            for (signal, all) in [(SIGTERM, false), (SIGKILL, true)] {
+            // The kernel drops SIGTERM to a PID 1 that does not expect it: there is nothing to wait for then.
+            let polite = task.pid().is_none_or(|pid| expects(pid, SIGTERM));
+            let signals = [(SIGTERM, false), (SIGKILL, true)];
+            for (signal, all) in signals.into_iter().skip(usize::from(!polite)) {
                 // One that has ended already is what we want.
                 if task.kill(signal, all).await.is_err() {
                     break;
@@ -282,6 +285,19 @@ impl Launcher {
             }
         })
         .await
+    }
+}
+
+/// Whether a process catches a signal, or blocks it to wait for it otherwise; or is gone or unreadable.
+fn expects(pid: u32, signal: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let mask = |key: &str| {
+        let text = status.lines().find_map(|line| line.strip_prefix(key));
+        text.and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+    };
+    match (mask("SigBlk:"), mask("SigCgt:")) {
+        (Some(blocked), Some(caught)) => (blocked | caught) & (1 << (signal - 1)) != 0,
+        _ => true,
     }
 }
 

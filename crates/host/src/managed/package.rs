@@ -52,6 +52,8 @@ pub(crate) fn create(
     }
     check_tree(&tree).map_err(|error| refused(&error))?;
 
+    forget_directory_times(&tree).map_err(|error| HostError::io("preparing the plugin's layer", error))?;
+
     let pin = contents.pin([]);
     let blobs = images.blobs();
     let mut packer = GzEncoder::new(blobs.writer()?, Compression::default());
@@ -76,6 +78,23 @@ pub(crate) fn create(
         generation: 0,
     };
     Ok((package, pin))
+}
+
+/// Sets the times of all directories to 1970. Archives leave directories out, and those that were made for their
+/// files would otherwise make two layers of the same content differ.
+fn forget_directory_times(tree: &Path) -> io::Result<()> {
+    let mut pending = vec![tree.to_owned()];
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+        let epoch = std::time::SystemTime::UNIX_EPOCH;
+        fs::File::open(&dir)?.set_times(fs::FileTimes::new().set_accessed(epoch).set_modified(epoch))?;
+    }
+    Ok(())
 }
 
 fn read_config(path: &Path) -> Result<PluginConfig, HostError> {
