@@ -26,7 +26,10 @@ fn id(text: &str) -> MountId {
 fn mounted(dir: &Path) -> usize {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let dir = dir.canonicalize().unwrap();
-    table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at).starts_with(&dir))).count()
+    table
+        .lines()
+        .filter(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at).starts_with(&dir)))
+        .count()
 }
 
 async fn suite(create: BTreeMap<String, String>) {
@@ -39,7 +42,8 @@ async fn suite(create: BTreeMap<String, String>) {
         restart: Some(&move || {
             let root = again.clone();
             Box::pin(async move {
-                let successor: Arc<dyn VolumeDriver> = Arc::new(Local::open(&root).map_err(|error| error.message)?);
+                let successor: Arc<dyn VolumeDriver> =
+                    Arc::new(Local::open(&root).map_err(|error| error.message)?);
                 Ok(successor)
             })
         }),
@@ -117,11 +121,17 @@ async fn a_failed_mount_holds_nothing() {
     let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
     let root = dir.path().join("volumes");
     let driver = Local::open(&root).unwrap();
-    driver.create(request("bad", &[("type", "none"), ("o", "bind"), ("device", "/no/such/dir")])).await.unwrap();
+    driver
+        .create(request("bad", &[("type", "none"), ("o", "bind"), ("device", "/no/such/dir")]))
+        .await
+        .unwrap();
     let error = driver.mount("bad", &id("a")).await.unwrap_err();
     assert!(error.message.starts_with("failed to mount local volume: mount /no/such/dir:"), "{error}");
     driver.remove("bad").await.unwrap();
-    driver.create(request("bad", &[("type", "tmpfs"), ("o", "nonsense=1"), ("device", "tmpfs")])).await.unwrap();
+    driver
+        .create(request("bad", &[("type", "tmpfs"), ("o", "nonsense=1"), ("device", "tmpfs")]))
+        .await
+        .unwrap();
     driver.mount("bad", &id("a")).await.unwrap_err();
     assert_eq!(mounted(&root), 0);
 }

@@ -72,7 +72,9 @@ impl Local {
                 Holds::forget(&file);
             }
         }
-        Ok(Self { inner: Arc::new(Inner { shelf, quotas, holds: Mutex::new(holds), turns: Mutex::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner { shelf, quotas, holds: Mutex::new(holds), turns: Mutex::default() }),
+        })
     }
 
     /// Runs `act` on the disk's own thread while no other call touches the volume `name`.
@@ -107,12 +109,19 @@ impl Local {
 async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
 ) -> Result<T, DriverError> {
-    tokio::task::spawn_blocking(act).await.unwrap_or_else(|error| Err(DriverError::internal(error.to_string())))
+    tokio::task::spawn_blocking(act)
+        .await
+        .unwrap_or_else(|error| Err(DriverError::internal(error.to_string())))
 }
 
 impl Inner {
     /// Changes who holds `name` and writes it down, if the volume is one that gets mounted.
-    fn hold<R>(&self, name: &str, durable: bool, change: impl FnOnce(&mut Holds) -> R) -> Result<R, DriverError> {
+    fn hold<R>(
+        &self,
+        name: &str,
+        durable: bool,
+        change: impl FnOnce(&mut Holds) -> R,
+    ) -> Result<R, DriverError> {
         let mut all = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         let holds = all.entry(name.to_owned()).or_default();
         let result = change(holds);

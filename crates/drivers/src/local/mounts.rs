@@ -13,8 +13,8 @@ use pintle_contract::DriverError;
 use rustix::{
     io::Errno,
     mount::{
-        MountFlags, UnmountFlags, mount as mount2, mount_bind, mount_bind_recursive, mount_change, mount_remount,
-        unmount,
+        MountFlags, UnmountFlags, mount as mount2, mount_bind, mount_bind_recursive, mount_change,
+        mount_remount, unmount,
     },
 };
 

@@ -81,7 +81,8 @@ impl Options {
 
     /// Whether they ask for the same volume.
     pub(super) fn same(&self, other: &Self) -> bool {
-        let asked = |options: &Self| Self { quota: Quota { project: None, ..options.quota }, ..options.clone() };
+        let asked =
+            |options: &Self| Self { quota: Quota { project: None, ..options.quota }, ..options.clone() };
         asked(self) == asked(other)
     }
 
@@ -202,7 +203,9 @@ pub(super) fn address(fstype: &str, data: &str) -> Option<String> {
 
 pub(super) fn replace_address(data: &str, name: &str, address: &str) -> String {
     let old = format!("addr={name}");
-    let replaced = data.split(',').map(|option| if option == old { format!("addr={address}") } else { option.to_owned() });
+    let replaced = data
+        .split(',')
+        .map(|option| if option == old { format!("addr={address}") } else { option.to_owned() });
     replaced.collect::<Vec<_>>().join(",")
 }
 
@@ -262,7 +265,8 @@ mod tests {
 
     #[test]
     fn options_are_split_into_flags_propagation_and_data() {
-        let options = parse(&[("type", "none"), ("device", "/srv/a"), ("o", "bind,ro,nosuid,rslave,x=1,rw,uid=5")]);
+        let options =
+            parse(&[("type", "none"), ("device", "/srv/a"), ("o", "bind,ro,nosuid,rslave,x=1,rw,uid=5")]);
         let plan = options.unwrap().plan().unwrap();
         assert_eq!(plan.flags, MountFlags::BIND | MountFlags::NOSUID);
         assert_eq!(plan.data, "x=1,uid=5");
@@ -272,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_tmpfs_limits_itself() {
-        let options = parse(&[("type", "tmpfs"), ("device", "tmpfs"), ("size", "10m"), ("o", "uid=5")]).unwrap();
+        let options =
+            parse(&[("type", "tmpfs"), ("device", "tmpfs"), ("size", "10m"), ("o", "uid=5")]).unwrap();
         assert_eq!(options.limit(), 0);
         assert_eq!(options.plan().unwrap().data, "uid=5,size=10485760");
         assert_eq!(parse(&[("size", "10m")]).unwrap().limit(), 10 << 20);
@@ -300,7 +305,8 @@ mod tests {
 
     #[test]
     fn the_file_is_dockers() {
-        let docker = r#"{"MountType":"tmpfs","MountOpts":"size=100m","MountDevice":"tmpfs","Quota":{"Size":0}}"#;
+        let docker =
+            r#"{"MountType":"tmpfs","MountOpts":"size=100m","MountDevice":"tmpfs","Quota":{"Size":0}}"#;
         let read: Options = serde_json::from_str(docker).unwrap();
         assert_eq!(read, parse(&[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=100m")]).unwrap());
         assert_eq!(serde_json::to_string(&read).unwrap(), docker);

@@ -119,8 +119,9 @@ impl Shelf {
 
     pub(super) fn options(&self, name: &str) -> io::Result<Options> {
         match fs::read(self.dir(name).join(OPTIONS)) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| io::Error::other(format!("options of volume {name} cannot be read: {error}"))),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                io::Error::other(format!("options of volume {name} cannot be read: {error}"))
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Options::default()),
             Err(error) => Err(error),
         }
@@ -180,7 +181,11 @@ impl Shelf {
     }
 
     fn aside(&self, prefix: &str) -> PathBuf {
-        self.root.join(format!("{prefix}{}-{}", std::process::id(), self.serial.fetch_add(1, Ordering::Relaxed)))
+        self.root.join(format!(
+            "{prefix}{}-{}",
+            std::process::id(),
+            self.serial.fetch_add(1, Ordering::Relaxed)
+        ))
     }
 
     /// The renames survive a power cut.

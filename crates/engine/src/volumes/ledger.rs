@@ -62,8 +62,8 @@ pub(super) type Turn = OwnedMutexGuard<()>;
 /// The facts by name. Its locks are held for moments only, never across a driver call.
 pub(super) struct Ledger {
     table: Table<Record>,
-    /// Unmounts that a driver has not confirmed, by volume and mount id.
-    owed: Table<()>,
+    /// How many unmounts a driver has not confirmed, by volume and mount id.
+    owed: Table<u32>,
     facts: Mutex<BTreeMap<String, Facts>>,
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     removed: Mutex<HashMap<String, Instant>>,
@@ -180,29 +180,33 @@ impl Ledger {
         result
     }
 
-    /// Remembers durably that the driver is to be sent an unmount until it confirms one.
-    pub(super) fn owe(&self, name: &str, id: &MountId) {
-        if let Err(error) = self.owed.put(&owed_key(name, id), &()) {
-            tracing::error!(volume = name, %id, %error, "could not note an unmount that is still to be sent");
-        }
+    /// How many unmounts are owed for a mount id.
+    pub(super) fn debt(&self, name: &str, id: &MountId) -> u32 {
+        self.owed.get(&owed_key(name, id)).ok().flatten().unwrap_or(0)
     }
 
-    /// The driver has confirmed, or the mount id is in use again.
-    pub(super) fn settle_debt(&self, name: &str, id: &MountId) {
+    /// Remembers durably how many unmounts are owed for a mount id.
+    pub(super) fn set_debt(&self, name: &str, id: &MountId, owed: u32) {
+        // Nearly always it is none as before, and looking costs no disk flush.
+        if self.debt(name, id) == owed {
+            return;
+        }
         let key = owed_key(name, id);
-        // Nearly always there is none, and looking costs no disk flush.
-        if !matches!(self.owed.get(&key), Ok(None))
-            && let Err(error) = self.owed.delete(&key)
-        {
-            tracing::error!(volume = name, %id, %error, "could not forget an unmount that was sent");
+        if let Err(error) = if owed == 0 { self.owed.delete(&key) } else { self.owed.put(&key, &owed) } {
+            tracing::error!(volume = name, %id, %error, "could not note which unmounts are still to be sent");
         }
     }
 
-    /// Every unmount that is still to be sent.
+    /// Remembers durably that at least one unmount is owed for a mount id.
+    pub(super) fn owe(&self, name: &str, id: &MountId) {
+        self.set_debt(name, id, self.debt(name, id).max(1));
+    }
+
+    /// The mount ids for which unmounts are owed, with their volumes.
     pub(super) fn debts(&self) -> Result<Vec<(String, MountId)>, EngineError> {
         let split =
             |key: String| key.split_once('\n').map(|(name, id)| (name.to_owned(), MountId(id.to_owned())));
-        Ok(self.owed.list()?.into_iter().filter_map(|(key, ())| split(key)).collect())
+        Ok(self.owed.list()?.into_iter().filter_map(|(key, _)| split(key)).collect())
     }
 
     /// Counts one more mount.

@@ -8,7 +8,7 @@
 //! | module | job |
 //! |---|---|
 //! | `create`, `remove`, `mount`, `look` | the requests |
-//! | `recover` | what boot and half-failed calls leave to be done |
+//! | `recover`, `debts` | what boot and half-failed calls leave to be done |
 //! | `record`, `ledger` | what is known, on disk and in memory |
 //! | `drivers`, `survey` | who can be asked, and asking all of them at once |
 //! | `subpath`, `copy_up` | work inside a mounted volume |
@@ -19,6 +19,7 @@
 
 mod copy_up;
 mod create;
+mod debts;
 mod drivers;
 mod ledger;
 mod look;

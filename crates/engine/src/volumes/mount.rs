@@ -109,36 +109,37 @@ impl Inner {
         let prepared = async {
             let turn = self.ledger.turn(name, self.budgets.mount).await?;
             let (record, driver) = self.mountable(&turn, name).await?;
+            if !self.ledger.get(name).holds.contains_key(&job.id) {
+                self.pay(&turn, name, &driver, &job.id).await.map_err(|error| mounting(name, error))?;
+            }
             Ok((turn, record, driver))
         };
         let (turn, record, driver) = match prepared.await {
             Ok(prepared) if !deliver.is_closed() => prepared,
-            Ok(_) => return self.ledger.settle_debt(name, &job.id),
+            Ok(_) => return self.pay_later(name, &job.id),
             Err(error) => {
                 let _ = deliver.send(Err(error));
-                return self.ledger.settle_debt(name, &job.id);
+                return self.pay_later(name, &job.id);
             }
         };
+        let owed = self.ledger.debt(name, &job.id);
         let mounted = within(self.budgets.late, "Mount", driver.driver.mount(name, &job.id)).await;
         let path = match mounted {
             Ok(path) if path.is_absolute() => path,
             Ok(path) => {
+                self.ledger.set_debt(name, &job.id, owed + 1);
                 let message = format!("VolumeDriver.Mount: \"{}\" is not an absolute path", path.display());
-                self.ledger.owe(name, &job.id);
                 let _ = deliver.send(Err(mounting(name, DriverError::internal(message))));
-                self.undo(&turn, name, &driver, &job.id).await;
-                return;
+                return self.undo(&turn, name, &driver, &job.id, owed).await;
+            }
+            Err(error) if error.kind == DriverKind::Timeout => {
+                self.ledger.set_debt(name, &job.id, owed + 1);
+                let _ = deliver.send(Err(mounting(name, error)));
+                return self.undo(&turn, name, &driver, &job.id, owed).await;
             }
             Err(error) => {
-                if error.kind == DriverKind::Timeout {
-                    self.ledger.owe(name, &job.id);
-                    let _ = deliver.send(Err(mounting(name, error)));
-                    self.undo(&turn, name, &driver, &job.id).await;
-                } else {
-                    self.ledger.settle_debt(name, &job.id);
-                    let _ = deliver.send(Err(mounting(name, error)));
-                }
-                return;
+                let _ = deliver.send(Err(mounting(name, error)));
+                return self.ledger.set_debt(name, &job.id, owed);
             }
         };
         self.ledger.mounted(name, &job.id, &job.holder, path.clone());
@@ -156,7 +157,7 @@ impl Inner {
         }
         tracing::warn!(volume = name, id = %job.id, "a mount succeeded after its caller gave up; undoing it");
         self.ledger.unmounted(name, &job.id);
-        self.undo(&turn, name, &driver, &job.id).await;
+        self.undo(&turn, name, &driver, &job.id, owed).await;
     }
 
     /// The record and driver of a volume that can be mounted, which may be one that only its driver knows yet.
@@ -176,15 +177,16 @@ impl Inner {
         Ok((record, driver))
     }
 
-    /// Sends the unmount for a mount that nobody wants. The caller has the turn.
-    async fn undo(self: &Arc<Self>, _turn: &Turn, name: &str, driver: &Driver, id: &MountId) {
-        self.ledger.owe(name, id);
+    /// Sends the unmount for a mount that nobody wants. The caller has the turn. `owed` is what was owed for
+    /// the id before that mount.
+    async fn undo(self: &Arc<Self>, _turn: &Turn, name: &str, driver: &Driver, id: &MountId, owed: u32) {
+        self.ledger.set_debt(name, id, owed + 1);
         match within(self.budgets.unmount, "Unmount", driver.driver.unmount(name, id)).await {
-            Err(error) if undecided(&error) => return self.unmount_later(name.to_owned(), id.clone()),
+            Err(error) if undecided(&error) => return self.pay_later(name, id),
             Err(error) => tracing::warn!(volume = name, %id, %error, "could not undo a mount"),
             Ok(()) => {}
         }
-        self.ledger.settle_debt(name, id);
+        self.ledger.set_debt(name, id, owed);
     }
 
     async fn unmount(
@@ -203,71 +205,35 @@ impl Inner {
 
     async fn unmount_now(self: &Arc<Self>, name: &str, id: &MountId) -> Result<(), EngineError> {
         // However long the mount before it takes, this comes after it.
-        let _turn = self.ledger.turn(name, self.budgets.late).await?;
+        let turn = self.ledger.turn(name, self.budgets.late).await;
         let container = self.ledger.unmounted(name, id).unwrap_or_default();
         let record = self.ledger.record(name).ok_or_else(|| no_such_volume(name))?;
+        let sent = async {
+            let turn = turn?;
+            let driver = self.driver(&record.driver).await?;
+            match within(self.budgets.late, "Unmount", driver.driver.unmount(name, id)).await {
+                Err(error) if undecided(&error) => return Err(error.into()),
+                // The driver knows of no such mount, or keeps it: its own affair.
+                Err(error) if error.kind != DriverKind::NotFound => return Ok(Err(error)),
+                _ => {}
+            }
+            if !self.ledger.get(name).holds.contains_key(id) {
+                self.pay(&turn, name, &driver, id).await?;
+            }
+            Ok::<_, EngineError>(Ok(()))
+        };
         let failed = |error: EngineError| error.context(format!("error while unmounting volume '{name}'"));
-        let driver = match self.driver(&record.driver).await {
-            Ok(driver) => driver,
+        match sent.await {
+            Ok(Ok(())) => {}
+            Ok(Err(refused)) => return Err(failed(refused.into())),
             Err(error) => {
-                self.unmount_later(name.to_owned(), id.clone());
+                self.ledger.set_debt(name, id, self.ledger.debt(name, id) + 1);
+                self.pay_later(name, id);
                 return Err(failed(error));
             }
-        };
-        match within(self.budgets.late, "Unmount", driver.driver.unmount(name, id)).await {
-            Ok(()) => {}
-            Err(error) if error.kind == DriverKind::NotFound => {}
-            Err(error) => {
-                if undecided(&error) {
-                    self.unmount_later(name.to_owned(), id.clone());
-                }
-                return Err(failed(error.into()));
-            }
         }
-        self.ledger.settle_debt(name, id);
         self.publish("unmount", name, &[("driver", &record.driver), ("container", &container)]);
         Ok(())
-    }
-
-    /// Sends an unmount again until the driver confirms it.
-    pub(super) fn unmount_later(self: &Arc<Self>, name: String, id: MountId) {
-        self.ledger.owe(&name, &id);
-        let inner = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let mut attempt = 0;
-            while inner.pause(attempt).await {
-                attempt += 1;
-                if inner.pay(&name, &id).await {
-                    return inner.ledger.settle_debt(&name, &id);
-                }
-            }
-        });
-    }
-
-    /// Before a removal: sends the unmounts of the volume that are owed, which would be in its way. The caller
-    /// has the turn.
-    pub(super) async fn pay_debts(&self, name: &str, driver: &Driver) -> Result<(), EngineError> {
-        for (volume, id) in self.ledger.debts()? {
-            if volume == name
-                && !within(self.budgets.unmount, "Unmount", driver.driver.unmount(name, &id))
-                    .await
-                    .is_err_and(|error| undecided(&error))
-            {
-                self.ledger.settle_debt(name, &id);
-            }
-        }
-        Ok(())
-    }
-
-    /// One attempt to send an unmount that is owed; whether it is owed no more.
-    async fn pay(&self, name: &str, id: &MountId) -> bool {
-        let Ok(_turn) = self.ledger.turn(name, self.budgets.get).await else { return false };
-        let facts = self.ledger.get(name);
-        // Nothing to unmount, or in use again: then one more unmount would take away somebody's mount.
-        let Some(record) = facts.record.filter(|_| !facts.holds.contains_key(id)) else { return true };
-        let Ok(driver) = self.driver(&record.driver).await else { return false };
-        let sent = within(self.budgets.unmount, "Unmount", driver.driver.unmount(name, id)).await;
-        !sent.is_err_and(|error| undecided(&error))
     }
 }
 

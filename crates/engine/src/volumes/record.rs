@@ -9,7 +9,7 @@ use super::{ANONYMOUS, Volume};
 
 /// The table's name in the store.
 pub(super) const TABLE: &str = "volumes";
-/// The table of unmounts that are still to be sent.
+/// The table of unmounts that are owed.
 pub(super) const OWED: &str = "volume-unmounts";
 
 /// Where a volume is in its life. Written before the driver is called, so that after `kill -9` it is known what

@@ -31,7 +31,7 @@ impl Volumes {
     pub async fn reconcile(&self) {
         let inner = &self.inner;
         match inner.ledger.debts() {
-            Ok(debts) => debts.into_iter().for_each(|(name, id)| inner.unmount_later(name, id)),
+            Ok(debts) => debts.iter().for_each(|(name, id)| inner.pay_later(name, id)),
             Err(error) => tracing::error!(%error, "could not read which unmounts are still to be sent"),
         }
         let said = inner.survey.ask().await;

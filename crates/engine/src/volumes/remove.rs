@@ -85,7 +85,7 @@ impl Inner {
             self.publish("destroy", name, &[("driver", &record.driver)]);
             return if force { Ok(()) } else { Err(no_such_volume(name)) };
         }
-        self.pay_debts(name, &driver).await?;
+        self.pay_all(&turn, name, &driver).await.map_err(|error| removing(name, error))?;
         self.ledger.set_state(&turn, name, State::Removing)?;
         if let Err(error) = self.remove_from(&turn, name, &driver).await {
             // The caller is told that it was not removed, so the engine must not remove it later by itself.
