@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     signal::unix::{SignalKind, signal},
     task::{JoinHandle, JoinSet},
-    time::{sleep, timeout_at},
+    time::{sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -31,6 +31,9 @@ use crate::{
 
 /// The largest request that is read.
 const MAX_BODY: usize = 1 << 20;
+
+/// How long a request's body may take to arrive.
+const READ: Duration = Duration::from_secs(30);
 
 /// An engine kills a plugin 10 seconds after it asked it to stop.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -287,10 +290,13 @@ impl Shared {
         if body.size_hint().lower() > MAX_BODY as u64 {
             return refuse(StatusCode::BAD_REQUEST, format!("the request is longer than {MAX_BODY} bytes"));
         }
-        let body = match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => {
+        let body = match timeout(READ, Limited::new(body, MAX_BODY).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => {
                 return refuse(StatusCode::BAD_REQUEST, format!("the request cannot be read: {error}"));
+            }
+            Err(_) => {
+                return refuse(StatusCode::REQUEST_TIMEOUT, format!("no whole request within {READ:?}"));
             }
         };
         if path == ACTIVATE_PATH {

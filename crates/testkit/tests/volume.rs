@@ -293,3 +293,42 @@ async fn options_reach_the_driver() {
     let report = conformance(&client, &Options { create, ..Options::default() }).await;
     assert!(report.passed(), "{report}");
 }
+
+/// As plugins in other languages look through a socket: only `Get` tells "not found" from any other failure.
+struct Kindless(ReferenceDriver);
+
+fn kindless(error: DriverError) -> DriverError {
+    DriverError::internal(error.message)
+}
+
+#[async_trait]
+impl VolumeDriver for Kindless {
+    async fn create(&self, request: CreateVolume) -> Result<(), DriverError> {
+        self.0.create(request).await.map_err(kindless)
+    }
+    async fn remove(&self, name: &str) -> Result<(), DriverError> {
+        self.0.remove(name).await.map_err(kindless)
+    }
+    async fn mount(&self, name: &str, id: &MountId) -> Result<PathBuf, DriverError> {
+        self.0.mount(name, id).await.map_err(kindless)
+    }
+    async fn unmount(&self, name: &str, id: &MountId) -> Result<(), DriverError> {
+        self.0.unmount(name, id).await.map_err(kindless)
+    }
+    async fn get(&self, name: &str) -> Result<Volume, DriverError> {
+        self.0.get(name).await
+    }
+    async fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        self.0.list().await.map_err(kindless)
+    }
+}
+
+#[tokio::test]
+async fn kinds_are_asked_only_of_those_who_send_them() {
+    let driver = Kindless(ReferenceDriver::temporary().unwrap());
+    let report = conformance(&driver, &Options { kinds: false, ..Options::default() }).await;
+    assert!(report.passed(), "{report}");
+    let report = conformance(&driver, &Options::default()).await;
+    let failed: Vec<_> = report.failures().map(|check| check.name).collect();
+    assert_eq!(failed, ["remove_unknown", "mount_unknown", "remove_mounted"]);
+}
