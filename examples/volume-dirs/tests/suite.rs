@@ -173,7 +173,7 @@ async fn a_size_is_enforced_on_btrfs() {
     }
     let _unmount = Unmount(mounted.to_owned());
 
-    let plugin = Plugin::start_on(dir, root.clone());
+    let plugin = Plugin::start_on(tempfile::tempdir().unwrap(), root.clone());
     let client = plugin.client().await;
     let error = client.create(request("v", &[("size", "10m")])).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported, "quotas are off: {error}");
