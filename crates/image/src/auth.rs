@@ -109,8 +109,6 @@ impl fmt::Debug for Auth {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     fn header(json: &str) -> String {

@@ -140,8 +140,6 @@ pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
     use crate::ErrorKind;
 

@@ -83,7 +83,7 @@ pub(super) fn stat(root: &Path, text: &str) -> Result<PathStat, ImageError> {
         FileType::Symlink => link_target(&tree, &resource).map_err(missing(text))?,
         _ => String::new(),
     };
-    let nanos = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    let nanos = Duration::from_nanos(stat.st_mtime_nsec);
     let seconds = Duration::from_secs(stat.st_mtime.unsigned_abs());
     let mtime = if stat.st_mtime < 0 {
         SystemTime::UNIX_EPOCH.checked_sub(seconds)
@@ -184,8 +184,6 @@ pub(super) fn copy_in(
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[test]

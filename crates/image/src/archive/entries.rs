@@ -99,7 +99,7 @@ impl<R: Read> Entries<R> {
         loop {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
-            let size = header.entry_size().map_err(bad_header)?;
+            let size = blank_is_zero(&header.as_old().size, header.entry_size())?;
             match header.entry_type() {
                 EntryType::GNULongName => extensions.long_name = Some(self.text(size)?),
                 EntryType::GNULongLink => extensions.long_link = Some(self.text(size)?),
@@ -160,9 +160,14 @@ impl<R: Read> Entries<R> {
         let mut entry = Entry {
             what,
             link,
-            mode: header.mode().map_err(bad_header)? & 0o7777,
-            uid: id(extensions.pax_number("uid")?.map_or_else(|| header.uid().map_err(bad_header), Ok)?)?,
-            gid: id(extensions.pax_number("gid")?.map_or_else(|| header.gid().map_err(bad_header), Ok)?)?,
+            mode: u32::try_from(blank_is_zero(&header.as_old().mode, header.mode().map(u64::from))? & 0o7777)
+                .unwrap_or(0),
+            uid: id(extensions
+                .pax_number("uid")?
+                .map_or_else(|| blank_is_zero(&header.as_old().uid, header.uid()), Ok)?)?,
+            gid: id(extensions
+                .pax_number("gid")?
+                .map_or_else(|| blank_is_zero(&header.as_old().gid, header.gid()), Ok)?)?,
             mtime: match extensions.pax("mtime") {
                 Some(value) => pax_time(value)?,
                 None => header_time(header)?,
@@ -327,7 +332,7 @@ impl<R: Read> Entries<R> {
         // Some old writers summed signed bytes.
         let signed: i32 =
             block[..148].iter().chain(&block[156..]).map(|byte| i32::from(byte.cast_signed())).sum();
-        let said = header.cksum().map_err(bad_header)?;
+        let said = header.cksum().unwrap_or(u32::MAX);
         if said != sum + 8 * 32 && i64::from(said) != i64::from(signed + 8 * 32) {
             return Err(ImageError::corrupt(
                 "archive header checksum mismatch: not a tar archive, or a damaged one",
@@ -375,7 +380,13 @@ fn padding(size: u64) -> u64 {
 }
 
 fn bad_header(error: io::Error) -> ImageError {
-    ImageError::corrupt(format!("archive header cannot be read: {error}"))
+    // The error's own text quotes raw bytes of the archive.
+    ImageError::corrupt("archive header has a field that is not a number").because(error)
+}
+
+/// Some writers leave out what they do not know; everybody reads that as zero.
+fn blank_is_zero(field: &[u8], value: io::Result<u64>) -> Result<u64, ImageError> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { value.map_err(bad_header) }
 }
 
 fn id(value: u64) -> Result<u32, ImageError> {
@@ -428,7 +439,7 @@ fn pax_time(value: &[u8]) -> Result<SystemTime, ImageError> {
 
 fn header_time(header: &Header) -> Result<SystemTime, ImageError> {
     // Read as unsigned; a time before 1970 is written in base 256 with its top bits set.
-    let seconds = header.mtime().map_err(bad_header)?.cast_signed();
+    let seconds = blank_is_zero(&header.as_old().mtime, header.mtime())?.cast_signed();
     let since = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 {
         SystemTime::UNIX_EPOCH.checked_sub(since)

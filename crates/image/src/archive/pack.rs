@@ -70,8 +70,8 @@ impl<W: Write> Packer<W> {
                 }
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let below =
-                    openat(&dir, path(base), flags, Mode::empty()).map_err(|error| failed(error.into()))?;
-                if self.whiteouts && is_opaque(&dir, base) {
+                    openat(dir, path(base), flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+                if self.whiteouts && is_opaque(dir, base) {
                     let hidden = [with_slash.as_slice(), b".wh..wh..opq"].concat();
                     self.header(EntryType::Regular, &hidden, b"", 0, &stat, &[])?;
                 }
@@ -79,8 +79,7 @@ impl<W: Write> Packer<W> {
             }
             FileType::RegularFile => self.file(dir, base, name, &stat, &xattrs()?),
             FileType::Symlink => {
-                let target =
-                    readlinkat(&dir, path(base), Vec::new()).map_err(|error| failed(error.into()))?;
+                let target = readlinkat(dir, path(base), Vec::new()).map_err(|error| failed(error.into()))?;
                 self.header(EntryType::Symlink, name, target.as_bytes(), 0, &stat, &xattrs()?)
             }
             FileType::CharacterDevice if self.whiteouts && stat.st_rdev == 0 => {

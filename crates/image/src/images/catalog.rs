@@ -158,7 +158,10 @@ impl Images {
     ) -> Result<(), ImageError> {
         let config = Arc::new(ImageConfig::parse(&raw)?);
         let _commit = self.committing();
+        let mut dropped =
+            finished.map(|finished| self.0.blobs.held_by(finished)).transpose()?.unwrap_or_default();
         if let Some(known) = self.catalog().images.get(id) {
+            dropped.extend(known.record.blobs(id));
             // The same image by another way: what either way brought stays usable.
             for (new, old) in record.layers.iter_mut().zip(&known.record.layers) {
                 if new.packed.is_none() {
@@ -175,17 +178,16 @@ impl Images {
         if !names.is_empty() {
             record.last_tagged = Some(now());
         }
-        self.0.store.write(|transaction| {
+        let leaving = finished.map_or_else(|| format!("replaced/{}", id.hex()), str::to_owned);
+        let leaving = self.0.store.write(|transaction| {
             transaction.put(&self.0.records, id.as_str(), &record)?;
             self.0.blobs.hold_in(transaction, &holder(id), &record.blobs(id))?;
             for name in names {
                 transaction.put(&self.0.names, &name.canonical(), id)?;
             }
-            match finished {
-                Some(finished) => self.0.blobs.release_in(transaction, finished),
-                None => Ok(()),
-            }
+            self.0.blobs.retire_in(transaction, &leaving, &dropped)
         })?;
+        self.0.blobs.release(&leaving)?;
         let mut catalog = self.catalog_mut();
         catalog.images.insert(id.clone(), Known { record, config, raw: raw.into() });
         for name in names {

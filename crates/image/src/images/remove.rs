@@ -5,7 +5,7 @@ use super::{
     catalog::holder,
     query::{find, is_id_prefix},
 };
-use crate::{Blobs, ImageError, ImageId, Reference, digest::chain_ids};
+use crate::{ImageError, ImageId, Reference, digest::chain_ids};
 
 type InUse<'a> = dyn Fn(&ImageId) -> Vec<Holder> + Send + Sync + 'a;
 
@@ -175,13 +175,10 @@ impl Images {
         let _commit = self.committing();
         let names = self.catalog().names_of(id);
         let blobs = self.catalog().images.get(id).map(|known| known.record.blobs(id)).unwrap_or_default();
-        let leaving = Blobs::leaving(&holder(id));
-        self.0.store.write(|transaction| {
+        let leaving = self.0.store.write(|transaction| {
             names.iter().try_for_each(|name| transaction.delete(&self.0.names, &name.canonical()))?;
             transaction.delete(&self.0.records, id.as_str())?;
-            self.0.blobs.release_in(transaction, &holder(id))?;
-            // So that a crash before they are removed is made good at the next start.
-            self.0.blobs.hold_in(transaction, &leaving, &blobs)
+            self.0.blobs.retire_in(transaction, &holder(id), &blobs)
         })?;
         let mut catalog = self.catalog_mut();
         for name in &names {

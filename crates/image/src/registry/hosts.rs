@@ -213,8 +213,6 @@ pub(super) type SharedHosts = Arc<Hosts>;
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[test]

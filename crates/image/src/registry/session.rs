@@ -29,15 +29,18 @@ const MAX_TOKENS: usize = 1000;
 
 /// Authorization headers by where, what for and who.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<HashMap<(String, String, Auth), (HeaderValue, Instant)>>);
+pub(super) struct Tokens(Mutex<HashMap<Asker, (HeaderValue, Instant)>>);
+
+/// The endpoint, the scope and the user.
+type Asker = (String, String, Auth);
 
 impl Tokens {
-    fn get(&self, key: &(String, String, Auth)) -> Option<HeaderValue> {
+    fn get(&self, key: &Asker) -> Option<HeaderValue> {
         let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.get(key).filter(|(_, until)| *until > Instant::now()).map(|(header, _)| header.clone())
     }
 
-    fn put(&self, key: (String, String, Auth), header: HeaderValue, life: Duration) {
+    fn put(&self, key: Asker, header: HeaderValue, life: Duration) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         tokens.retain(|_, (_, until)| *until > now);
@@ -46,7 +49,7 @@ impl Tokens {
         }
     }
 
-    fn remove(&self, key: &(String, String, Auth)) {
+    fn remove(&self, key: &Asker) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
@@ -77,7 +80,7 @@ impl Session {
         Url::parse(&url).map_err(|error| ImageError::invalid(format!("{url}: {error}")))
     }
 
-    fn key(&self) -> (String, String, Auth) {
+    fn key(&self) -> Asker {
         (self.endpoint.base.clone(), self.scope.clone(), self.auth.clone())
     }
 
@@ -332,6 +335,13 @@ impl Refusal {
                 (String::new(), format!("unauthorized: {}", parsed.details))
             }
             None if !parsed.message.is_empty() => (String::new(), parsed.message),
+            // Replies to HEAD have no body.
+            None if status == StatusCode::UNAUTHORIZED => {
+                ("UNAUTHORIZED".to_owned(), "unauthorized: authentication required".to_owned())
+            }
+            None if status == StatusCode::FORBIDDEN => {
+                ("DENIED".to_owned(), "denied: requested access to the resource is denied".to_owned())
+            }
             None => (String::new(), format!("unexpected status from the registry: {status}")),
         };
         Self { status, code, text: text.chars().take(2000).collect() }
