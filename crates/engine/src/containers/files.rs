@@ -79,7 +79,7 @@ impl Containers {
         let container = cell.container();
         let view = View::open(&self.shared, &cell, true).await?;
         refuse_read_only(&container, path)?;
-        let (reader, mut writer) = tokio::io::simplex(PIPE);
+        let (reader, mut writer) = tokio::io::duplex(PIPE);
         let wanted = path.to_owned();
         let user = container.spec.user.clone();
         let unpack = tokio::task::spawn_blocking(move || {
@@ -121,7 +121,7 @@ impl Containers {
         view: View,
         write: impl FnOnce(&Path, &mut dyn Write) -> Result<(), pintle_image::ImageError> + Send + 'static,
     ) -> Archive {
-        let (reader, writer) = tokio::io::simplex(PIPE);
+        let (reader, writer) = tokio::io::duplex(PIPE);
         let handle = tokio::runtime::Handle::current();
         let work = tokio::task::spawn_blocking(move || {
             let mut out = io::BufWriter::with_capacity(64 << 10, Blocking { inner: writer, handle });

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Container, ContainerSpec, Containers, Effect, Event, MountKind, MountPoint, Refusal, Run,
     cell::Cell,
-    failpoint, hosts, oci,
+    failpoint, hosts, loopback, oci,
     service::{Shared, blocking, refused},
 };
 use crate::{EngineError, ErrorKind, volumes::Use, volumes::subpath::Subpath};
@@ -155,10 +155,18 @@ impl Shared {
         drop(sources.1);
         failpoint!("engine.start.after_create");
         cell.set_task(Some(task.clone()));
-        self.connect(cell, &task).await;
+        if let Some(pid) = task.pid().filter(|_| spec.network_mode != "host") {
+            let up = blocking(move || Ok(loopback::bring_up(pid)?));
+            let (up, ()) = future::join(up, self.connect(cell, &task)).await;
+            up.map_err(|error| error.context("cannot bring up the container's loopback interface"))?;
+        } else {
+            self.connect(cell, &task).await;
+        }
+        // Before it can end.
+        let run = Run { pid: task.pid().unwrap_or_default(), started_at: Utc::now() };
         task.start().await?;
         failpoint!("engine.start.after_start");
-        Ok((task.clone(), Run { pid: task.pid().unwrap_or_default(), started_at: Utc::now() }))
+        Ok((task, run))
     }
 
     /// Gives those who attached early their connection.

@@ -11,7 +11,7 @@
 //! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
 //! | `create`, `launch`, `supervise`, `stop`, `remove`, `update`, `restore` | the transitions |
 //! | `check`, `merge`, `mounts`, `names`, `signal` | understanding what clients send |
-//! | `oci`, `hosts` | what the runtime and the container get to see |
+//! | `oci`, `hosts`, `loopback` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
 //!
 //! **What a crash leaves.** A record says `Starting` before anything is mounted or run, `Removing` before
@@ -31,6 +31,7 @@ mod index;
 mod launch;
 mod list;
 mod logs;
+mod loopback;
 mod merge;
 mod mounts;
 mod names;

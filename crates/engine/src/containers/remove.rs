@@ -41,7 +41,7 @@ impl Shared {
         force: bool,
         volumes: bool,
     ) -> Result<(), EngineError> {
-        match self.advance(cell, Event::Remove).await? {
+        match self.advance(cell, Event::Remove { volumes }).await? {
             Ok(effects) => debug_assert!(effects.contains(&Effect::Delete), "removal must delete"),
             Err(Refusal::BeingRemoved) => {
                 return Err(EngineError::conflict(format!(
@@ -52,7 +52,7 @@ impl Shared {
             Err(_) => return Err(still_runs(&cell.container())),
         }
         failpoint!("engine.remove.after_intent");
-        match self.delete(cell, volumes).await {
+        match self.delete(cell).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 cell.show_remove_error(error.message.clone());
@@ -66,7 +66,7 @@ impl Shared {
     }
 
     /// Deletes everything that there is of a container, its record last.
-    pub async fn delete(self: &Arc<Self>, cell: &Arc<Cell>, volumes: bool) -> Result<(), EngineError> {
+    pub async fn delete(self: &Arc<Self>, cell: &Arc<Cell>) -> Result<(), EngineError> {
         let container = cell.container();
         let dir = self.dir(&container.id);
         // Nothing is left of a run but with `--rm`, where its end leads here at once.
@@ -80,7 +80,7 @@ impl Shared {
             _ => Ok(()),
         })
         .await?;
-        self.drop_volumes(&container, volumes).await;
+        self.drop_volumes(&container, container.life.volumes_go).await;
         failpoint!("engine.remove.after_volumes");
         self.records.delete(&container.id).await?;
         self.index().remove(&container.id);

@@ -106,7 +106,7 @@ impl Shared {
             }
             State::Removing => {
                 self.release(cell, if mounted { &container.mounts } else { &[] }).await;
-                self.delete(cell, container.spec.auto_remove).await
+                self.delete(cell).await
             }
             State::Starting(_) | State::Running(_) | State::Paused(_) => self.settle_run(cell).await,
             State::Created(_) | State::Exited(_) | State::Restarting(_) | State::Dead => {

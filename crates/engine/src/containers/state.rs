@@ -96,6 +96,9 @@ pub struct Lifecycle {
     /// The delay before the last restart by policy, in milliseconds.
     #[serde(default)]
     pub backoff_ms: u64,
+    /// Its removal takes its anonymous volumes along.
+    #[serde(default)]
+    pub volumes_go: bool,
 }
 
 /// What happened, or what somebody wants.
@@ -134,7 +137,10 @@ pub enum Event {
     /// Somebody wants it to go on.
     Unpause,
     /// Somebody wants it gone.
-    Remove,
+    Remove {
+        /// Its anonymous volumes, too.
+        volumes: bool,
+    },
     /// Something of it could not be removed.
     RemoveFailed,
 }
@@ -205,7 +211,7 @@ impl Policy {
 impl Lifecycle {
     /// The life of a container that is being made.
     pub fn new() -> Self {
-        Self { state: State::Creating, restart_count: 0, stopped_by_user: false, backoff_ms: 0 }
+        Self { state: State::Creating, restart_count: 0, stopped_by_user: false, backoff_ms: 0, volumes_go: false }
     }
 
     fn with(&self, state: State) -> Self {
@@ -357,13 +363,17 @@ pub fn step(life: &Lifecycle, event: Event, policy: Policy) -> Result<(Lifecycle
 
         (
             State::Creating | State::Created(_) | State::Exited(_) | State::Restarting(_) | State::Dead,
-            Event::Remove,
-        ) => Ok((life.with(State::Removing), vec![Commit, Delete])),
-        (State::Starting(_) | State::Running(_), Event::Remove) => Err(Refusal::Running),
-        (State::Paused(_), Event::Remove) => Err(Refusal::Paused),
+            Event::Remove { volumes },
+        ) => {
+            let mut next = life.with(State::Removing);
+            next.volumes_go |= volumes;
+            Ok((next, vec![Commit, Delete]))
+        }
+        (State::Starting(_) | State::Running(_), Event::Remove { .. }) => Err(Refusal::Running),
+        (State::Paused(_), Event::Remove { .. }) => Err(Refusal::Paused),
         (State::Removing, Event::RemoveFailed) => Ok((life.with(State::Dead), vec![Commit])),
 
-        (State::Removing | State::Dead, Event::Start | Event::Stop | Event::Remove) => {
+        (State::Removing | State::Dead, Event::Start | Event::Stop | Event::Remove { .. }) => {
             Err(Refusal::BeingRemoved)
         }
         (_, Event::Stop | Event::Pause | Event::Unpause) => Err(Refusal::NotRunning),

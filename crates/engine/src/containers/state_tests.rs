@@ -42,7 +42,7 @@ fn a_plain_life() {
     assert_eq!(effects, [Effect::Commit, Effect::Release]);
     let exit = life.exit().unwrap();
     assert_eq!((exit.code, exit.started_at, exit.finished_at), (3, Some(at(10)), Some(at(12))));
-    events.extend([Event::Start, Event::Launched(run(20)), ended(0, 21), Event::Remove]);
+    events.extend([Event::Start, Event::Launched(run(20)), ended(0, 21), Event::Remove { volumes: false }]);
     assert_eq!(live(Policy::default(), &events).1, [Effect::Commit, Effect::Delete]);
 }
 
@@ -122,7 +122,7 @@ fn what_is_refused() {
     let running = live(Policy::default(), &started()).0;
     let refused = |life: &Lifecycle, event| step(life, event, Policy::default()).unwrap_err();
     assert_eq!(refused(&running, Event::Start), Refusal::NotModified);
-    assert_eq!(refused(&running, Event::Remove), Refusal::Running);
+    assert_eq!(refused(&running, Event::Remove { volumes: false }), Refusal::Running);
     assert_eq!(refused(&running, Event::Unpause), Refusal::NotPaused);
     let paused = step(&running, Event::Pause, Policy::default()).unwrap().0;
     assert_eq!(refused(&paused, Event::Pause), Refusal::Paused);
@@ -131,9 +131,9 @@ fn what_is_refused() {
     assert_eq!(refused(&created, Event::Stop), Refusal::NotModified);
     assert_eq!(refused(&created, Event::Pause), Refusal::NotRunning);
     assert_eq!(refused(&created, ended(0, 1)), Refusal::OutOfPlace);
-    let removing = step(&created, Event::Remove, Policy::default()).unwrap().0;
+    let removing = step(&created, Event::Remove { volumes: false }, Policy::default()).unwrap().0;
     assert_eq!(refused(&removing, Event::Start), Refusal::BeingRemoved);
-    assert_eq!(refused(&removing, Event::Remove), Refusal::BeingRemoved);
+    assert_eq!(refused(&removing, Event::Remove { volumes: false }), Refusal::BeingRemoved);
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -148,7 +148,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::RestartDue),
         Just(Event::Pause),
         Just(Event::Unpause),
-        Just(Event::Remove),
+        any::<bool>().prop_map(|volumes| Event::Remove { volumes }),
         Just(Event::RemoveFailed),
     ]
 }

@@ -9,6 +9,9 @@ fn tar_of(name: &str, content: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
     header.set_size(content.len() as u64);
     tar.append_data(&mut header, name, content).unwrap();
     tar.into_inner().unwrap()

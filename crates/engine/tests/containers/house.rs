@@ -159,6 +159,9 @@ impl House {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(kind);
             header.set_mode(mode);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(1);
             header.set_size(data.len() as u64);
             if link.is_empty() {
                 tar.append_data(&mut header, name, data).unwrap();

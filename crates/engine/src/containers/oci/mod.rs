@@ -195,10 +195,15 @@ fn sysctls(spec: &ContainerSpec) -> Option<std::collections::HashMap<String, Str
     let mut all: std::collections::HashMap<String, String> =
         spec.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     if spec.network_mode != "host" && !spec.privileged {
-        // As Docker: inside, ports below 1024 need no capability.
-        let key = "net.ipv4.ip_unprivileged_port_start";
-        if std::path::Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start").exists() {
-            all.entry(key.to_owned()).or_insert_with(|| "0".to_owned());
+        // As Docker: inside, neither ports below 1024 nor ping need a capability.
+        for (key, value) in [
+            ("net.ipv4.ip_unprivileged_port_start", "0"),
+            ("net.ipv4.ping_group_range", "0 2147483647"),
+        ] {
+            let file = format!("/proc/sys/{}", key.replace('.', "/"));
+            if std::path::Path::new(&file).exists() {
+                all.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+            }
         }
     }
     (!all.is_empty()).then_some(all)
