@@ -1,0 +1,90 @@
+//! `info`.
+
+use std::fmt::Write;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::commands::Done;
+use crate::context::Context;
+use crate::json::Fields;
+use crate::render::{format, units};
+
+/// Display system-wide information.
+#[derive(Debug, Args)]
+pub struct Info {
+    /// Format output: 'json' or a Go template
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+impl Info {
+    /// Runs it.
+    pub async fn run(self, context: &Context) -> Done {
+        let client = context.client().await?;
+        let info = client.get("/info").value().await?;
+        match self.format.as_deref() {
+            Some(template) => println!("{}", format::document(template, &info)?),
+            None => {
+                print!("Client:\n Version:    {}\n Endpoint:   {}\n\n", env!("CARGO_PKG_VERSION"), client.endpoint());
+                print!("{}", text(&info));
+                for warning in info.texts("Warnings") {
+                    eprintln!("{warning}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(info: &Value) -> String {
+    let mut out = String::from("Server:\n");
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            let _ = writeln!(out, " {name}: {value}");
+        }
+    };
+    line("Containers", info.number("Containers").to_string());
+    line(" Running", info.number("ContainersRunning").to_string());
+    line(" Paused", info.number("ContainersPaused").to_string());
+    line(" Stopped", info.number("ContainersStopped").to_string());
+    line("Images", info.number("Images").to_string());
+    line("Server Version", info.text("ServerVersion").to_owned());
+    line("Storage Driver", info.text("Driver").to_owned());
+    for status in info.list("DriverStatus") {
+        if let [name, value] = status.as_array().map(Vec::as_slice).unwrap_or_default() {
+            line(&format!(" {}", name.as_str().unwrap_or("")), value.as_str().unwrap_or("").to_owned());
+        }
+    }
+    line("Logging Driver", info.text("LoggingDriver").to_owned());
+    line("Cgroup Driver", info.text("CgroupDriver").to_owned());
+    line("Cgroup Version", info.text("CgroupVersion").to_owned());
+    let plugins = info.at("Plugins");
+    line("Plugins", " ".to_owned());
+    for kind in ["Volume", "Network", "Authorization", "Log"] {
+        line(&format!(" {kind}"), plugins.texts(kind).join(" "));
+    }
+    line("Swarm", info.at("Swarm").text("LocalNodeState").to_owned());
+    let runtimes: Vec<&str> = info.at("Runtimes").as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+    line("Runtimes", runtimes.join(" "));
+    line("Default Runtime", info.text("DefaultRuntime").to_owned());
+    line("Init Binary", info.text("InitBinary").to_owned());
+    line("Security Options", info.texts("SecurityOptions").join(" "));
+    line("Kernel Version", info.text("KernelVersion").to_owned());
+    line("Operating System", info.text("OperatingSystem").to_owned());
+    line("OSType", info.text("OSType").to_owned());
+    line("Architecture", info.text("Architecture").to_owned());
+    line("CPUs", info.number("NCPU").to_string());
+    #[expect(clippy::cast_precision_loss, reason = "shown with four digits")]
+    line("Total Memory", units::memory(info.number("MemTotal") as f64));
+    line("Name", info.text("Name").to_owned());
+    line("ID", info.text("ID").to_owned());
+    line("Docker Root Dir", info.text("DockerRootDir").to_owned());
+    line("Debug Mode", info.flag("Debug").to_string());
+    line("Labels", info.texts("Labels").join(" "));
+    line("Experimental", info.flag("ExperimentalBuild").to_string());
+    line("Insecure Registries", info.at("RegistryConfig").texts("InsecureRegistryCIDRs").join(" "));
+    line("Registry Mirrors", info.at("RegistryConfig").texts("Mirrors").join(" "));
+    line("Live Restore Enabled", info.flag("LiveRestoreEnabled").to_string());
+    out
+}

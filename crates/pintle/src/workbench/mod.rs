@@ -1,0 +1,11 @@
+//! What a plugin's author needs: scaffold, compile, validate, package.
+
+pub mod compile;
+pub mod elf;
+pub mod manifest;
+pub mod package;
+pub mod place;
+pub mod rootfs;
+pub mod scaffold;
+pub mod starter;
+pub mod validate;

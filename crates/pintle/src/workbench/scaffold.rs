@@ -1,0 +1,216 @@
+//! `plugin new`: a plugin that works before its author has changed a line.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::starter;
+
+/// What a plugin serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Volumes
+    Volume,
+}
+
+/// What a plugin is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    /// A crate on pintle's SDK
+    Rust,
+    /// One file, standard library only
+    Python,
+}
+
+/// What to make.
+#[derive(Debug, Clone)]
+pub struct Scaffold {
+    /// What it serves.
+    pub kind: Kind,
+    /// What it is written in.
+    pub language: Language,
+    /// Put this program into the root file system instead of source.
+    pub builtin: bool,
+    /// The plugin's name.
+    pub name: String,
+}
+
+impl Scaffold {
+    /// Writes the files into `dir`, which must be new or empty. Returns their paths in it.
+    pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+        check_name(&self.name)?;
+        match self.kind {
+            Kind::Volume => {}
+        }
+        if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
+            bail!("{} is not empty; choose another directory with --dir", dir.display());
+        }
+        let short = short_name(&self.name);
+        let mut files: Vec<(&str, String, u32)> = vec![
+            ("config.json", self.config(&short), 0o644),
+            ("README.md", self.readme(&short), 0o644),
+            (".gitignore", if self.builtin { String::new() } else { "/target\n/rootfs\n".to_owned() }, 0o644),
+        ];
+        files.retain(|(_, text, _)| !text.is_empty());
+        match (self.builtin, self.language) {
+            (true, _) => {}
+            (false, Language::Rust) => {
+                files.push(("Cargo.toml", cargo_toml(&short), 0o644));
+                files.push(("src/main.rs", named(starter::RUST, &short), 0o644));
+            }
+            (false, Language::Python) => {
+                files.push(("rootfs/plugin.py", named(starter::PYTHON, &short), 0o755));
+                files.retain(|(name, ..)| *name != ".gitignore");
+            }
+        }
+        let mut written = Vec::new();
+        for (name, text, mode) in files {
+            let path = dir.join(name);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+            }
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+            written.push(PathBuf::from(name));
+        }
+        if self.builtin {
+            let program = dir.join("rootfs/bin/pintle");
+            std::fs::create_dir_all(dir.join("rootfs/bin"))?;
+            copy_self(&program)?;
+            written.push(PathBuf::from("rootfs/bin/pintle"));
+        }
+        Ok(written)
+    }
+
+    fn config(&self, short: &str) -> String {
+        let (entrypoint, socket) = match (self.builtin, self.language) {
+            (true, _) => ("\"/bin/pintle\", \"plugin\", \"serve\"".to_owned(), starter::NAME),
+            (false, Language::Rust) => (format!("\"/{short}\""), short),
+            (false, Language::Python) => ("\"/usr/bin/python3\", \"/plugin.py\"".to_owned(), short),
+        };
+        let mut out = String::from("{\n");
+        let _ = writeln!(out, "  \"description\": \"{}: a volume plugin\",", self.name);
+        let _ = writeln!(out, "  \"entrypoint\": [{entrypoint}],");
+        out += "  \"interface\": {\n    \"types\": [\"docker.volumedriver/1.0\"],\n";
+        let _ = writeln!(out, "    \"socket\": \"{socket}.sock\" // the program listens on /run/docker/plugins/{socket}.sock");
+        out += "  },\n";
+        out += "  // Volumes are directories here; the engine shows them to containers.\n";
+        out += "  \"propagatedMount\": \"/mnt/volumes\",\n";
+        out += "  \"linux\": {\n    \"noNewPrivileges\": true // it needs no right that a container lacks\n  }\n}\n";
+        out
+    }
+
+    fn readme(&self, short: &str) -> String {
+        let name = &self.name;
+        let mut out = format!("# {name}\n\nA volume plugin for pintle and Docker.\n\n");
+        match (self.builtin, self.language) {
+            (true, _) => {
+                out += "`rootfs/bin/pintle` is a copy of pintle, which carries the compiled example. The source of that\nexample is what `pintle plugin new NAME` (without `--builtin`) writes.\n\n";
+            }
+            (false, Language::Rust) => {
+                let _ = writeln!(
+                    out,
+                    "The driver is in `src/main.rs`. `plugin build` compiles it to a static program and puts that into\n`rootfs/{short}`, which is all that the plugin's root file system needs.\n"
+                );
+            }
+            (false, Language::Python) => {
+                out += "The driver is `rootfs/plugin.py`. It needs Python in `rootfs`, for example from an image:\n\n```sh\npintle create --name tmp python:3-alpine\npintle export tmp | tar -x -C rootfs\nln -sf /usr/local/bin/python3 rootfs/usr/bin/python3\npintle rm tmp\n```\n\n";
+            }
+        }
+        let _ = writeln!(
+            out,
+            "```sh\npintle plugin validate .                  # mistakes, privileges, what could be dropped\npintle plugin build -t {name} .\npintle plugin enable {name}\npintle plugin test {name}                 # the conformance suite\npintle volume create -d {name} data\n```\n\n`config.json` may have comments; packages for other engines are written without them."
+        );
+        out
+    }
+}
+
+/// The example's text under another name.
+fn named(text: &str, short: &str) -> String {
+    text.replace(&format!("\"{}\"", starter::NAME), &format!("\"{short}\""))
+        .replace(&format!("/{}.sock", starter::NAME), &format!("/{short}.sock"))
+}
+
+fn cargo_toml(short: &str) -> String {
+    // A checkout of pintle beside the plugin, or the published source.
+    let dependency = match std::env::var("PINTLE_SDK_PATH") {
+        Ok(path) if !path.is_empty() => format!("{{ path = {path:?} }}"),
+        _ => format!("{{ git = \"{}\" }}", env!("CARGO_PKG_REPOSITORY")),
+    };
+    format!(
+        "[package]\nname = \"{short}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\npintle-sdk = {dependency}\n\n[profile.release]\nstrip = true\n\n# Not part of a workspace further up.\n[workspace]\n"
+    )
+}
+
+/// The last part of a name, without its tag: a file name, a crate name.
+pub fn short_name(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.split([':', '@']).next().unwrap_or(last).replace('.', "-")
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let part = |p: &str| {
+        !p.is_empty()
+            && p.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && p.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-:".contains(c))
+    };
+    if !name.split('/').all(part) || !short_name(name).starts_with(|c: char| c.is_ascii_lowercase()) {
+        bail!("{name:?} is not a plugin's name: lower-case letters, digits, '.', '_' and '-', as in me/my-volumes");
+    }
+    Ok(())
+}
+
+/// Copies this program to `target`, executable.
+pub fn copy_self(target: &Path) -> Result<()> {
+    std::fs::copy("/proc/self/exe", target).with_context(|| format!("cannot copy this program to {}", target.display()))?;
+    std::fs::set_permissions(target, std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::super::validate::{Level, check};
+    use super::*;
+
+    fn scaffold(language: Language, builtin: bool) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let dir = tempfile::tempdir().unwrap();
+        let scaffold = Scaffold { kind: Kind::Volume, language, builtin, name: "me/my-volumes:1.0".into() };
+        let files = scaffold.write(dir.path()).unwrap();
+        (dir, files)
+    }
+
+    #[test]
+    fn a_builtin_scaffold_is_a_plugin_already() {
+        let (dir, _) = scaffold(Language::Rust, true);
+        let report = check(dir.path());
+        assert_eq!(report.count(Level::Error), 0, "{report}");
+    }
+
+    #[test]
+    fn a_rust_scaffold_carries_its_own_name() {
+        let (dir, files) = scaffold(Language::Rust, false);
+        assert!(files.contains(&PathBuf::from("src/main.rs")));
+        let source = std::fs::read_to_string(dir.path().join("src/main.rs")).unwrap();
+        assert!(source.contains("const NAME: &str = \"my-volumes\""), "{source}");
+        let code = source.lines().filter(|l| !l.trim().is_empty() && !l.trim().starts_with("//")).count();
+        assert!(code < 75, "the example has {code} lines of code");
+        let config = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
+        let parsed = pintle_wire::config::PluginConfig::parse(config.as_bytes()).unwrap();
+        assert_eq!(parsed.interface.socket, "my-volumes.sock");
+        assert_eq!(parsed.entrypoint, ["/my-volumes"]);
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_names_are_checked() {
+        let (dir, _) = scaffold(Language::Python, false);
+        let again = Scaffold { kind: Kind::Volume, language: Language::Rust, builtin: false, name: "x".into() };
+        assert!(again.write(dir.path()).unwrap_err().to_string().contains("not empty"));
+        for name in ["", "A", "../x", "a//b", "a b", "1"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+}

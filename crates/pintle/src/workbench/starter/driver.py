@@ -1,0 +1,75 @@
+#!/usr/bin/python3
+"""A volume plugin: each volume is a directory below ROOT, which is the plugin's propagated mount."""
+import json, os, re, shutil, socketserver
+from http.server import BaseHTTPRequestHandler
+
+SOCKET = "/run/docker/plugins/starter.sock"
+ROOT = "/mnt/volumes"
+holders = {}
+
+
+def path(name, must_exist=True):
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise ValueError(f"{name!r} is not a name for a volume")
+    if must_exist and not os.path.isdir(f"{ROOT}/{name}"):
+        raise LookupError(f"no such volume: {name}")
+    return f"{ROOT}/{name}"
+
+
+def volume(name):
+    return {"Name": name, "Mountpoint": path(name) if holders.get(name) else ""}
+
+
+def call(method, name, request):
+    if method == "/Plugin.Activate":
+        return {"Implements": ["VolumeDriver"]}
+    if method == "/VolumeDriver.Capabilities":
+        return {"Capabilities": {"Scope": "local"}}
+    if method == "/VolumeDriver.Create":
+        if request.get("Opts"):
+            raise ValueError("there are no options")
+        os.makedirs(path(name, must_exist=False), exist_ok=True)
+    elif method == "/VolumeDriver.Remove":
+        where = path(name)
+        if holders.get(name):
+            raise RuntimeError(f"{name} is mounted")
+        shutil.rmtree(where)
+    elif method == "/VolumeDriver.Mount":
+        where = path(name)
+        holders.setdefault(name, []).append(request["ID"])
+        return {"Mountpoint": where}
+    elif method == "/VolumeDriver.Unmount":
+        path(name)
+        if request["ID"] in holders.get(name, []):
+            holders[name].remove(request["ID"])
+    elif method == "/VolumeDriver.Path":
+        return {"Mountpoint": volume(name)["Mountpoint"]}
+    elif method == "/VolumeDriver.Get":
+        return {"Volume": volume(name)}
+    elif method == "/VolumeDriver.List":
+        return {"Volumes": [volume(name) for name in sorted(os.listdir(ROOT))]}
+    return {}
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        request = json.loads(body or "{}")
+        try:
+            status, answer = 200, call(self.path, request.get("Name", ""), request)
+        except Exception as error:
+            status, answer = 500, {"Err": str(error)}
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def address_string(self):
+        return "engine"
+
+
+if os.path.exists(SOCKET):
+    os.unlink(SOCKET)
+os.makedirs(ROOT, exist_ok=True)
+socketserver.UnixStreamServer(SOCKET, Handler).serve_forever()
