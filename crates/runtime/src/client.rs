@@ -72,7 +72,7 @@ async fn receive(stream: &mut UnixStream) -> Result<Reply, RuntimeError> {
         let n = match peek(stream, &mut peeked) {
             Ok(0) => return Err(RuntimeError::Unavailable("the container's shim went away".into())),
             Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
             Err(e) => return Err(silent(e)),
         };
         let end = peeked[..n].iter().position(|b| *b == b'\n');

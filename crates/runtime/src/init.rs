@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, execvp, fork, setpgid};
+use rustix::process::{WaitOptions, wait};
 
 /// Runs `args` (optionally after `--`) as the only child; returns its exit code. Must be called before any thread exists.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -58,28 +59,34 @@ fn start(program: &CString, command: &[CString], mask: &SigSet) -> nix::Result<P
 }
 
 fn supervise(child: Pid, all: &SigSet) -> ExitCode {
+    // Signals are read as numbers: real-time ones have no name in nix.
+    let Ok(signals) = SignalFd::with_flags(all, SfdFlags::SFD_CLOEXEC) else { return ExitCode::from(128) };
     loop {
-        let Ok(signal) = all.wait() else { continue };
-        match signal {
-            Signal::SIGCHLD => {}
+        let Ok(Some(info)) = signals.read_signal() else { continue };
+        match i32::try_from(info.ssi_signo).unwrap_or(0) {
+            libc::SIGCHLD => {}
             // Stopping PID 1 for its background use of the terminal would stop everything.
-            Signal::SIGTTIN | Signal::SIGTTOU | Signal::SIGTSTP => continue,
+            libc::SIGTTIN | libc::SIGTTOU | libc::SIGTSTP => continue,
             other => {
-                let _ = kill(child, other);
+                forward(child, other);
                 continue;
             }
         }
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if pid == child => {
-                    return ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
-                }
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                    return ExitCode::from(128_u8.wrapping_add(signal as u8));
-                }
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
-                Ok(_) | Err(_) => {}
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid.as_raw_nonzero().get() != child.as_raw() {
+                continue;
+            }
+            if let Some(code) =
+                status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal))
+            {
+                return ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX));
             }
         }
     }
+}
+
+#[expect(unsafe_code, reason = "real-time signals have no safe wrapper")]
+fn forward(child: Pid, signal: i32) {
+    // SAFETY: kill has no memory to get wrong; the child is not reaped yet, so the pid is its own.
+    unsafe { libc::kill(child.as_raw(), signal) };
 }

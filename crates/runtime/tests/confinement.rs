@@ -1,5 +1,5 @@
 //! What a container may not do. Each test fails without its guard: see DESIGN, "Known traps of the embedded runtime".
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod harness;
 

@@ -1,5 +1,4 @@
 //! A container's life: created, run, signalled, ended, deleted; and what is left then.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
 
@@ -129,6 +128,34 @@ async fn signals_reach_init_or_everyone() {
     task.kill(9, true).await.unwrap();
     assert_eq!(patience(task.wait()).await.unwrap().code, 137);
     task.delete().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_real_time_signal_ends_it_like_any_other() {
+    let house = House::new();
+    for init in [false, true] {
+        let mut config = house.config(&["sleep", "1000"]);
+        config.init = init;
+        harness::without_namespace(
+            &mut config.spec,
+            pintle_runtime::oci_spec::runtime::LinuxNamespaceType::Pid,
+        );
+        let task = house.runtime.create(config).await.unwrap();
+        task.start().await.unwrap();
+        if init {
+            patience(async {
+                while task.processes().await.unwrap().len() < 2 {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+        } else {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        task.kill(36, false).await.unwrap();
+        assert_eq!(patience(task.wait()).await.unwrap().code, 128 + 36, "init: {init}");
+        task.delete().await.unwrap();
+    }
 }
 
 #[tokio::test]

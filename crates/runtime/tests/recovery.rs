@@ -37,7 +37,7 @@ async fn another_engine_takes_over() {
     // All that the old engine held is gone, its connections included.
     drop((old, task));
     let engine = house.another();
-    assert_eq!(engine.list().await.unwrap(), [id.clone()]);
+    assert_eq!(engine.list().await.unwrap(), std::slice::from_ref(&id));
     let task = engine.attach_existing(&id).await.unwrap().unwrap();
     assert_eq!((task.pid(), status(&task).await), (pid, Status::Running));
     let mut stream = task.attach(Attach::ALL).await.unwrap();

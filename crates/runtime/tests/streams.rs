@@ -1,5 +1,4 @@
 //! Standard streams: logs, attached clients, terminals, execs.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
 

@@ -230,7 +230,6 @@ fn attach(dir: &Path, rules: &Rules) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
     use super::*;
     use libcontainer::oci_spec::runtime::LinuxDeviceCgroupBuilder;
     use proptest::prelude::*;

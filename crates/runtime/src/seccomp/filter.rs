@@ -17,10 +17,13 @@ pub struct Program {
     pub(crate) flags: u32,
 }
 
+/// An answer that needs every condition to hold.
+type Guarded = (Vec<Condition>, Action);
+
 /// What is to be done for one call number: conditional answers in order, then the answer when none holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Verdict {
-    guarded: Vec<(Vec<Condition>, Action)>,
+    guarded: Vec<Guarded>,
     otherwise: Action,
 }
 
@@ -66,7 +69,7 @@ pub fn compile(profile: &Profile) -> Result<Program, ProfileError> {
 
 /// Ranges of call numbers with equal verdicts, ascending; the first starts at 0.
 fn table(profile: &Profile, arch: Arch) -> Vec<(u32, Verdict, bool)> {
-    let mut verdicts: BTreeMap<u32, (Vec<(Vec<Condition>, Action)>, Option<Action>)> = BTreeMap::new();
+    let mut verdicts: BTreeMap<u32, (Vec<Guarded>, Option<Action>)> = BTreeMap::new();
     for rule in &profile.rules {
         for name in &rule.names {
             let Some(number) = arch.number(name) else { continue };

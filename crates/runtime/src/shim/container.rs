@@ -245,7 +245,7 @@ impl Stage {
         } else {
             null().context(what)?
         };
-        let mut output = |wanted: bool, ours: &mut Option<OwnedFd>| -> io::Result<OwnedFd> {
+        let output = |wanted: bool, ours: &mut Option<OwnedFd>| -> io::Result<OwnedFd> {
             if !wanted {
                 return null();
             }

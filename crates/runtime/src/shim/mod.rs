@@ -16,6 +16,7 @@
 mod connection;
 mod console;
 mod container;
+mod ending;
 mod jsonlog;
 mod launch;
 mod poller;

@@ -6,9 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::event::epoll::EventFlags;
 
 use super::connection::{Connection, Phase};
@@ -19,21 +17,13 @@ use super::process::{Process, Taken};
 use super::setup::{self, Prepared};
 use crate::bundle::{Manifest, TaskDir};
 use crate::cgroup::Group;
-use crate::control::{Failure, Reply};
 use crate::error::{IoContext, RuntimeError};
 use crate::task::ExitStatus;
 
 /// Init's number among the processes.
 pub(super) const INIT: u64 = 0;
-/// How many ended execs are remembered.
-const REMEMBERED: usize = 4096;
-/// After the end of a process, how long its output may be kept open by others before the end is told.
-const INIT_DRAIN: Duration = Duration::from_secs(2);
-const EXEC_DRAIN: Duration = Duration::from_millis(250);
 /// A client that holds up the container's output is dropped when it takes nothing for this long.
 const STALL: Duration = Duration::from_secs(10);
-/// How long a deleted container's processes may take to die.
-const DELETE: Duration = Duration::from_secs(10);
 
 pub(super) struct Server {
     pub(super) dir: TaskDir,
@@ -41,8 +31,8 @@ pub(super) struct Server {
     pub(super) container: Container,
     pub(super) group: Group,
     pub(super) poller: Poller,
-    listener: Option<UnixListener>,
-    signals: SignalFd,
+    pub(super) listener: Option<UnixListener>,
+    pub(super) signals: SignalFd,
     _lock: std::fs::File,
     pub(super) processes: BTreeMap<u64, Process>,
     pub(super) connections: BTreeMap<u64, Connection>,
@@ -55,7 +45,7 @@ pub(super) struct Server {
     pub(super) deleting: Option<(Vec<u64>, Instant)>,
     /// The task is gone; only attached clients are still served.
     pub(super) deleted: bool,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl Server {
@@ -73,8 +63,12 @@ impl Server {
             }
             None => None,
         };
-        let (container, pid, streams) =
+        let (container, pid, mut streams) =
             Container::create(&dir, &manifest, vec![prepared.listener.as_raw_fd()])?;
+        if !manifest.stdin_open {
+            // A terminal can always be written to; whether anyone may is the container's setting.
+            streams.stdin = None;
+        }
         let mut init = Process::new(INIT, None, pid, manifest.terminal, streams);
         init.stdin_once = manifest.stdin_once;
         init.log = log;
@@ -333,7 +327,7 @@ impl Server {
     }
 
     /// Gives the first `n` bytes of the buffer to the log and to every attached client; whether one of them is full.
-    fn distribute(&mut self, id: u64, stream: usize, n: usize) -> bool {
+    pub(super) fn distribute(&mut self, id: u64, stream: usize, n: usize) -> bool {
         let Some(process) = self.processes.get_mut(&id) else { return false };
         let bytes = &self.buffer[..n];
         if let Some(log) = &mut process.log {
@@ -351,159 +345,5 @@ impl Server {
             }
         }
         full
-    }
-
-    fn finished_output(&mut self, id: u64) {
-        let Some(process) = self.processes.get(&id) else { return };
-        if !process.is_drained() {
-            return;
-        }
-        match (process.ended.is_some(), process.told) {
-            (true, false) => self.tell(id),
-            (true, true) if id != INIT => drop(self.processes.remove(&id)),
-            _ => {}
-        }
-    }
-
-    fn reap(&mut self) {
-        while let Ok(Some(_)) = self.signals.read_signal() {}
-        loop {
-            let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-                Err(nix::errno::Errno::EINTR) => continue,
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(_) => continue,
-            };
-            let pid = pid.as_raw().unsigned_abs();
-            // An orphan of the container is not one of ours: reaping it was all.
-            let Some(id) = self.processes.values().find(|p| p.pid == pid && p.ended.is_none()).map(|p| p.id)
-            else {
-                continue;
-            };
-            self.ended(id, code);
-        }
-    }
-
-    fn ended(&mut self, id: u64, code: i32) {
-        let oom_killed = self.group.oom_kills() > 0;
-        let status = ExitStatus { code, oom_killed, finished_at: Utc::now(), error: None };
-        if id == INIT && !self.manifest.private_pids {
-            // Without a PID namespace the rest of the container does not die with its init.
-            let _ = self.group.kill_all();
-        }
-        let Some(process) = self.processes.get_mut(&id) else { return };
-        process.ended = Some(status);
-        process.deadline = Some(Instant::now() + if id == INIT { INIT_DRAIN } else { EXEC_DRAIN });
-        process.stdin.close(&self.poller);
-        // A slow client held the pipes; what they contain is bounded now, so it is taken.
-        process.release(&self.poller);
-        for stream in 0..2 {
-            loop {
-                let Some(process) = self.processes.get_mut(&id) else { return };
-                match process.take(stream, &mut self.buffer, &self.poller) {
-                    Taken::Bytes(n) => drop(self.distribute(id, stream, n)),
-                    Taken::Nothing | Taken::End => break,
-                }
-            }
-        }
-        self.finished_output(id);
-    }
-
-    /// The end of a process, known to all: on disk first, then to those who wait, then by the end of the streams.
-    fn tell(&mut self, id: u64) {
-        let Some(process) = self.processes.get_mut(&id) else { return };
-        let Some(status) = process.ended.clone() else { return };
-        process.told = true;
-        let drained = process.is_drained();
-        if let Some(log) = &mut process.log {
-            if drained { log.finish() } else { log.flush() }
-        }
-        if id == INIT
-            && let Err(error) = self.dir.record_exit(&status)
-        {
-            eprintln!("recording the exit: {error}");
-        }
-        let Some(process) = self.processes.get_mut(&id) else { return };
-        for client in std::mem::take(&mut process.waiters) {
-            if let Some(connection) = self.connections.get_mut(&client) {
-                connection.reply(&Reply::Exited(status.clone()));
-                connection.flush();
-                connection.register(&self.poller);
-            }
-        }
-        for client in std::mem::take(&mut process.clients) {
-            if let Some(connection) = self.connections.get_mut(&client) {
-                connection.closing = true;
-                connection.flush();
-                connection.register(&self.poller);
-            }
-        }
-        if let Some(name) = process.name.clone() {
-            self.remembered.push_back((name, status));
-            if self.remembered.len() > REMEMBERED {
-                self.remembered.pop_front();
-            }
-            if process.is_drained() {
-                self.processes.remove(&id);
-            }
-            setup::trim();
-        }
-    }
-
-    fn advance_deletion(&mut self, now: Instant) {
-        let Some((_, deadline)) = &self.deleting else { return };
-        let Some(status) =
-            self.processes.get(&INIT).filter(|init| init.told).and_then(|init| init.ended.clone())
-        else {
-            if now >= *deadline {
-                self.answer_deletion(&Reply::Failed(Failure::Internal(
-                    "the container's processes do not die".into(),
-                )));
-            }
-            return;
-        };
-        match self.group.kill_all().and_then(|()| self.group.remove()) {
-            Ok(()) => {
-                self.answer_deletion(&Reply::Exited(status));
-                self.deleted = true;
-                if let Some(listener) = self.listener.take() {
-                    self.poller.remove(&listener);
-                }
-                for connection in self.connections.values_mut() {
-                    connection.closing = true;
-                }
-                self.forget();
-            }
-            Err(error) => self.answer_deletion(&Reply::Failed(Failure::from(error))),
-        }
-    }
-
-    fn answer_deletion(&mut self, reply: &Reply) {
-        for id in self.deleting.take().map(|(ids, _)| ids).unwrap_or_default() {
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.reply(reply);
-                connection.flush();
-                connection.register(&self.poller);
-            }
-        }
-    }
-
-    /// Starts (or joins) deletion: everything is killed, the rest happens as the ends are seen.
-    pub(super) fn delete(&mut self, client: u64) {
-        if let Some((clients, _)) = &mut self.deleting {
-            clients.push(client);
-            return;
-        }
-        self.deleting = Some((vec![client], Instant::now() + DELETE));
-        let alive = self.processes.get(&INIT).is_some_and(|init| init.ended.is_none());
-        if alive {
-            let pid = self.init_pid();
-            super::requests::signal(pid, 9);
-            for pid in self.group.processes().unwrap_or_default() {
-                super::requests::signal(pid, 9);
-            }
-            let _ = self.group.freeze(false);
-        }
     }
 }

@@ -78,7 +78,6 @@ fn v1_mount_points() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use crate::spec::default_spec;
 

@@ -155,7 +155,6 @@ fn resolve(passwd: &str, group: &str, user: &str, extra: &[String]) -> Result<Re
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     const PASSWD: &str =
