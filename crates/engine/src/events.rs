@@ -322,8 +322,6 @@ fn label_matches(wanted: &str, attributes: &BTreeMap<String, String>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     fn event(kind: Kind, action: &str, id: &str, attributes: &[(&str, &str)]) -> Event {

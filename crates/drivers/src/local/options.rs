@@ -241,8 +241,6 @@ fn bytes(text: &str) -> Result<u64, DriverError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     fn parse(given: &[(&str, &str)]) -> Result<Options, DriverError> {

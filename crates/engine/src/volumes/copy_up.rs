@@ -218,8 +218,6 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use std::{
         fs,
         os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},

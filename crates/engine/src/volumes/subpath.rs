@@ -120,8 +120,6 @@ fn no_access(path: &Path, error: Errno) -> EngineError {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use std::os::unix::fs::symlink;
 
     use super::*;
