@@ -78,7 +78,7 @@ impl Runtime {
     fn create_blocking(&self, task: TaskConfig, dir: &TaskDir) -> Result<Task, RuntimeError> {
         let id = task.id.clone();
         let (manifest, config, filter) = self.plan(task)?;
-        let cgroup = manifest.cgroup.clone();
+        let (cgroup, labels) = (manifest.cgroup.clone(), manifest.labels.clone());
         dir.create(&id)?;
         let started = (|| {
             dir.write_json("config.json", &config)?;
@@ -89,7 +89,9 @@ impl Runtime {
             self.spawn(dir)
         })();
         match started {
-            Ok(pid) => Ok(Task { inner: Arc::new(Inner { id, dir: dir.clone(), pid: Some(pid), cgroup }) }),
+            Ok(pid) => {
+                Ok(Task { inner: Arc::new(Inner { id, dir: dir.clone(), pid: Some(pid), cgroup, labels }) })
+            }
             Err(error) => {
                 let group = Group::new(&cgroup);
                 let _ = group.kill_all().and_then(|()| group.remove());
@@ -230,6 +232,7 @@ impl Runtime {
                 dir: dir.clone(),
                 pid,
                 cgroup: manifest.cgroup.clone(),
+                labels: manifest.labels.clone(),
             }),
         };
         let task = found(None);
@@ -266,7 +269,9 @@ impl Runtime {
     pub async fn cleanup_orphan(&self, id: &str) -> Result<(), RuntimeError> {
         let dir = self.dir(id)?;
         let cgroup = dir.manifest().map_or_else(|_| format!("/pintle/{id}"), |manifest| manifest.cgroup);
-        let task = Task { inner: Arc::new(Inner { id: id.to_owned(), dir, pid: None, cgroup }) };
+        let task = Task {
+            inner: Arc::new(Inner { id: id.to_owned(), dir, pid: None, cgroup, labels: Default::default() }),
+        };
         task.delete().await.map(drop)
     }
 }

@@ -185,6 +185,7 @@ pub(crate) struct Inner {
     pub(crate) dir: TaskDir,
     pub(crate) pid: Option<u32>,
     pub(crate) cgroup: String,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 impl Task {
@@ -198,6 +199,12 @@ impl Task {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.inner.pid
+    }
+
+    /// The labels it was created with.
+    #[must_use]
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.inner.labels
     }
 
     /// Runs the created process. An exec format error and its like show up as exit code 255 with the reason on

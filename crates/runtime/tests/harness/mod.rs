@@ -28,6 +28,16 @@ pub fn shim() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_pintle-runtime-test-shim"))
 }
 
+impl Drop for House {
+    fn drop(&mut self) {
+        // The parent of the tests' groups; still busy while another test runs.
+        for root in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(root.path().join("pintle-test"));
+        }
+        let _ = std::fs::remove_dir("/sys/fs/cgroup/pintle-test");
+    }
+}
+
 impl House {
     pub fn new() -> Self {
         assert!(rustix::process::geteuid().is_root(), "these tests need root");
