@@ -177,7 +177,7 @@ impl Host {
     /// A managed plugin's id, however it is called; a legacy one's name.
     fn lease_key(&self, plugin: &str) -> String {
         match self.plugins.find(plugin) {
-            Ok(managed) => managed.view().record.id,
+            Ok(managed) => managed.view().record.id.clone(),
             Err(_) => plugin.to_owned(),
         }
     }

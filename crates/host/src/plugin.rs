@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pintle_contract::VolumeDriver;
 use pintle_wire::config::{PluginConfig, Privilege, Settings};
@@ -178,13 +178,4 @@ pub struct Pushed {
     pub digest: String,
     /// The manifest's size.
     pub size: u64,
-}
-
-/// The processes of a plugin on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Top {
-    /// Process ids as this host sees them.
-    pub pids: Vec<u32>,
-    /// The plugin's log.
-    pub log: PathBuf,
 }

@@ -1,6 +1,4 @@
 //! The engine dies at every step of every change; the next one makes the world agree with the store.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 mod house;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -115,5 +113,30 @@ async fn killed_anywhere_it_converges() {
     }
     // Blobs that were whole when the engine died stay for the next pull; the content store ages them out.
     assert_eq!(house.plugin_dirs().len() + house.contents().len() + house.tasks().len() + house.mounts().len(), 0);
+    host.shutdown(true).await;
+}
+
+/// Kills at random times. `HOST_KILLS` says how many.
+#[tokio::test]
+async fn killed_at_any_time_it_converges() {
+    let kills: u32 = std::env::var("HOST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(25);
+    let house = House::new();
+    let archive = house.archive(&config());
+    let archive = archive.to_str().unwrap();
+    for kill in 0..kills {
+        let verb = ["create", "enable", "disable", "remove"][rand::random_range(0..4)];
+        let length = Duration::from_millis(rand::random_range(0..250));
+        let argument = if verb == "create" { archive } else { "" };
+        house.engine_killed_after(length, &[verb, "vol", argument]);
+        let host = house.host().await;
+        assert_agrees(&house, &host, &format!("kill {kill}: {verb} after {length:?}")).await;
+        if host.get("vol").is_err() {
+            house.create(&host, "vol", &config()).await;
+        }
+        host.shutdown(false).await;
+    }
+    let host = house.host().await;
+    host.remove("vol", true).await.unwrap();
+    house.assert_clean();
     host.shutdown(true).await;
 }

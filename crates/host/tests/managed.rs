@@ -1,5 +1,5 @@
 //! The managed life cycle, with real processes.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod house;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use house::{House, Registry, config, is_ready};
 use pintle_host::{ErrorKind, Host, PluginAction, PluginState};
-use pintle_image::{Auth, Progress};
+use pintle_image::{Auth, Progress, Reference, Scope};
 use pintle_wire::config::Privilege;
 use serde_json::{Value, json};
 
@@ -211,6 +211,77 @@ async fn an_upgrade_keeps_what_the_user_changed_and_goes_back_if_it_must() {
     host.enable("v", DEFAULT).await.unwrap();
     host.remove("v", true).await.unwrap();
     house.assert_clean();
+    host.shutdown(true).await;
+}
+
+#[tokio::test]
+async fn an_oci_package_with_other_compression_installs_and_is_pushed_in_dockers_form() {
+    let (house, registry) = (House::new(), Registry::start());
+    let remote = format!("{}/p/oci:1", registry.address);
+    let images = house.images();
+    let reference: Reference = remote.parse().unwrap();
+    let layer = house.plain_layer();
+    let (layer, size) = (images.blobs().put(&layer).unwrap(), layer.len());
+    let config = config().to_string();
+    let digest = images.blobs().put(config.as_bytes()).unwrap();
+    for blob in [&layer, &digest] {
+        let (registry, none) = (images.registry(), Progress::none());
+        registry.push_blob(&reference, &Auth::None, Scope::Plugin, blob, &none).await.unwrap();
+    }
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "artifactType": "application/vnd.docker.plugin.v1+json",
+        "config": { "mediaType": "application/vnd.docker.plugin.v1+json", "digest": digest, "size": config.len() },
+        "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": size }],
+    })
+    .to_string();
+    let bytes = manifest.as_bytes();
+    images.registry().push_manifest(&reference, &Auth::None, Scope::Plugin, kind, bytes).await.unwrap();
+    drop(images);
+
+    let host = house.host().await;
+    pull(&host, &remote, &remote).await;
+    host.enable(&remote, DEFAULT).await.unwrap();
+    let pushed = host.push(&remote, &Auth::None, &Progress::none()).await.unwrap();
+    let manifest = fetch(&registry, &format!("/v2/p/oci/manifests/{}", pushed.digest));
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.docker.image.rootfs.diff.tar.gzip");
+    let published = fetch(&registry, &format!("/v2/p/oci/blobs/{}", manifest["config"]["digest"].as_str().unwrap()));
+    assert_eq!(published["rootfs"]["diff_ids"], json!([layer]));
+    pull(&host, &remote, "again").await;
+    host.enable("again", DEFAULT).await.unwrap();
+    for name in [remote.as_str(), "again"] {
+        host.remove(name, true).await.unwrap();
+    }
+    host.shutdown(true).await;
+}
+
+#[tokio::test]
+async fn an_image_is_no_plugin() {
+    let (house, registry) = (House::new(), Registry::start());
+    let remote = format!("{}/p/image:1", registry.address);
+    let images = house.images();
+    let reference: Reference = remote.parse().unwrap();
+    let config = images.blobs().put(b"{}").unwrap();
+    let none = Progress::none();
+    images.registry().push_blob(&reference, &Auth::None, Scope::Plugin, &config, &none).await.unwrap();
+    let kind = "application/vnd.docker.distribution.manifest.v2+json";
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "config": { "mediaType": "application/vnd.docker.container.image.v1+json", "digest": config, "size": 2 },
+        "layers": [],
+    })
+    .to_string();
+    let bytes = manifest.as_bytes();
+    images.registry().push_manifest(&reference, &Auth::None, Scope::Plugin, kind, bytes).await.unwrap();
+    drop(images);
+    let host = house.host().await;
+    let error = host.privileges(&remote, &Auth::None).await.unwrap_err().to_string();
+    let expected = "Encountered remote \"application/vnd.docker.container.image.v1+json\"(image) when fetching";
+    assert!(error.contains(expected), "{error}");
     host.shutdown(true).await;
 }
 

@@ -1,5 +1,5 @@
 //! The plugin protocol's client against plugins that hang, lie and die.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::{
     path::{Path, PathBuf},

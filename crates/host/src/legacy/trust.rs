@@ -64,8 +64,6 @@ fn judge(path: &Path, meta: &Metadata, is_leaf: bool, own: u32) -> Result<(), Di
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use std::{
         fs::{self, Permissions},
         os::unix::{

@@ -279,8 +279,6 @@ pub(crate) fn random_hex(bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use std::os::unix::fs::symlink;
 
     use super::*;

@@ -39,15 +39,26 @@ impl Context {
         })?)
     }
 
-    /// Removes the record with all claims, and the plugin from the list. This is the point of no return.
+    /// Removes the record, and the plugin from the list. This is the point of no return; its claim on blobs is
+    /// ended next, or by [`Context::release_strangers`] if there is no next.
     pub(crate) fn forget(&self, record: &Record) -> Result<(), HostError> {
-        self.store.write(|transaction| {
-            transaction.delete(&self.table, &record.id)?;
-            self.images.blobs().release_in(transaction, &Record::holder(&record.id))
-        })?;
+        self.table.delete(&record.id)?;
         self.plugins.write().unwrap_or_else(PoisonError::into_inner).remove(&record.id);
         self.leases.forget(&record.id);
-        self.drop_blobs(record.blobs());
+        if let Err(error) = self.images.blobs().release(&Record::holder(&record.id)) {
+            tracing::warn!(%error, "blobs of a removed plugin are left");
+        }
+        Ok(())
+    }
+
+    /// Ends the claims of plugins that there is no record of.
+    pub(crate) fn release_strangers(&self, known: &[String]) -> Result<(), HostError> {
+        for holder in self.images.blobs().holders()?.into_keys() {
+            let stranger = holder.strip_prefix("plugin/").is_some_and(|id| !known.iter().any(|known| known == id));
+            if stranger {
+                self.images.blobs().release(&holder)?;
+            }
+        }
         Ok(())
     }
 

@@ -15,7 +15,8 @@ use tokio_util::io::SyncIoBridge;
 use super::{
     content::{Pin, make_private_dir, random_hex},
     names,
-    owner::{self, Command},
+    command::Command,
+    owner,
     package::{self, Offer},
     plugins::Plugins,
     record::{Package, Record},
@@ -202,7 +203,7 @@ impl Plugins {
         let view = managed.view();
         // Refused before anything is downloaded, and once more by the owner.
         if view.record.wanted && view.running.is_some() {
-            return Err(HostError::EnabledUpgrade(view.record.name));
+            return Err(HostError::EnabledUpgrade(view.record.name.clone()));
         }
         let (remote, default_name) = names::remote(remote)?;
         let offer = self.accepted(&remote, granted, auth).await?;

@@ -5,9 +5,11 @@
 //! done about it, so a crash at any line is made good by the next [`Plugins::open`] and `boot`.
 
 mod change;
+mod command;
 mod content;
 mod context;
 mod diagnose;
+mod effects;
 mod failure;
 mod install;
 mod launch;

@@ -9,57 +9,27 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use pintle_image::Digest;
 use pintle_runtime::{ExitStatus, RuntimeError};
 use pintle_store::failpoint;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    content::Pin,
+    command::{Command, Leaver, Reply, Waiter, answer},
     context::Context,
     failure::StartFailure,
     launch::{Running, Version},
-    record::{Loaded, Package, Record},
+    record::{Loaded, Record},
     shared::{Managed, View},
-    state::{self, Effect, Event, State},
+    state::{Event, State},
 };
-use crate::{HostError, PluginAction};
-
-/// Where an answer goes.
-pub(crate) type Reply = oneshot::Sender<Result<(), HostError>>;
-
-/// What an owner can be asked to do.
-pub(crate) enum Command {
-    Enable { typed: String, timeout: Duration, reply: Reply },
-    Disable { typed: String, force: bool, reply: Reply },
-    Set { args: Vec<String>, reply: Reply },
-    Upgrade { package: Box<Package>, reference: String, pin: Pin, reply: Reply },
-    Remove { typed: String, force: bool, reply: Reply },
-    Pushed { reference: String, digest: Digest, reply: Reply },
-    /// Attach to what runs, or start what is wanted. Answered when that has succeeded or failed once.
-    Boot { reply: Reply },
-    /// End the owner, and the plugin too if so told.
-    Shutdown { stop: bool, reply: Reply },
-}
-
-/// Who waits for the plugin to come up.
-enum Waiter {
-    Enable { typed: String, reply: Reply },
-    Boot(Reply),
-}
-
-/// Who waits for it to go down.
-enum Leaver {
-    Disable { typed: String, reply: Reply },
-    Remove { typed: String, reply: Reply },
-}
+use crate::HostError;
 
 /// What was under way and has ended.
-enum Done {
+pub(super) enum Done {
     Launched(Result<Running, StartFailure>),
     Stopped(Result<Option<i32>, HostError>),
     Probed(Result<(), String>),
@@ -73,14 +43,14 @@ pub(super) struct Owner {
     pub(super) loaded: Option<Loaded>,
     pub(super) state: State,
     pub(super) running: Option<Running>,
-    inbox: mpsc::Receiver<Command>,
-    work: JoinSet<Done>,
+    pub(super) inbox: mpsc::Receiver<Command>,
+    pub(super) work: JoinSet<Done>,
     exit: Option<BoxFuture<'static, Result<ExitStatus, RuntimeError>>>,
-    cancel: CancellationToken,
-    resumes: Option<Instant>,
-    probing: bool,
-    waiters: Vec<Waiter>,
-    leavers: Vec<Leaver>,
+    pub(super) cancel: CancellationToken,
+    pub(super) resumes: Option<Instant>,
+    pub(super) probing: bool,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) leavers: Vec<Leaver>,
 }
 
 /// Begins to look after a plugin. The task ends by [`Command::Shutdown`] or [`Command::Remove`].
@@ -362,124 +332,6 @@ impl Owner {
         self.running = None;
     }
 
-    /// Takes one step and carries out what it asks for.
-    pub(super) async fn apply(&mut self, event: Event) {
-        let longest = self.context.config.max_backoff;
-        let (next, effects) = state::step(self.state.clone(), event, longest);
-        self.state = next;
-        for effect in effects {
-            match effect {
-                Effect::Start => self.start(),
-                Effect::CancelStart => self.cancel.cancel(),
-                Effect::Stop => self.stop(),
-                Effect::Clear => {
-                    if let Err(error) = self.context.launcher.clear(&self.record.id).await {
-                        tracing::warn!(plugin = self.record.name, %error, "cannot clear away a plugin's process");
-                    }
-                }
-                Effect::Pause(length) => self.resumes = Some(Instant::now() + length),
-                Effect::EndPause => self.resumes = None,
-                Effect::CountRestart => {
-                    self.record.restarts = self.record.restarts.saturating_add(1);
-                    self.save_quietly();
-                }
-                Effect::TellUp => self.tell_up(),
-                Effect::TellFailed(why) => self.tell_failed(&why),
-                Effect::TellDown => self.tell_down().await,
-            }
-        }
-        self.publish();
-    }
-
-    fn start(&mut self) {
-        let Some(version) = self.version() else { return };
-        self.cancel = CancellationToken::new();
-        let (launcher, limit, cancel) = (self.context.launcher.clone(), self.limit(), self.cancel.clone());
-        self.work.spawn(async move { Done::Launched(launcher.launch(&version, limit, &cancel).await) });
-    }
-
-    fn stop(&mut self) {
-        self.uninstall();
-        let (launcher, id) = (self.context.launcher.clone(), self.record.id.clone());
-        let config = self.loaded.as_ref().map(|loaded| Arc::clone(&loaded.config)).unwrap_or_default();
-        self.work.spawn(async move { Done::Stopped(launcher.stop(&id, &config).await) });
-    }
-
-    fn probe(&mut self) {
-        let listens = self.loaded.as_ref().is_some_and(|loaded| !loaded.config.interface.socket.is_empty());
-        if self.probing || !listens || !matches!(self.state, State::Ready { .. } | State::Degraded { .. }) {
-            return;
-        }
-        if let Some(running) = &self.running {
-            self.probing = true;
-            let client = Arc::clone(&running.client);
-            self.work.spawn(async move {
-                let probed = client.probe(Duration::from_secs(2)).await;
-                Done::Probed(probed.map_err(|error| error.to_string()))
-            });
-        }
-    }
-
-    fn tell_up(&mut self) {
-        for waiter in std::mem::take(&mut self.waiters) {
-            match waiter {
-                Waiter::Enable { typed, reply } => {
-                    self.record.acknowledged = true;
-                    let saved = self.save();
-                    failpoint!("host.enable.acknowledged");
-                    self.publish();
-                    if saved.is_ok() {
-                        self.context.emit(PluginAction::Enable, &self.record.id, &typed);
-                    }
-                    answer(reply, saved);
-                }
-                Waiter::Boot(reply) => {
-                    self.publish();
-                    answer(reply, Ok(()));
-                }
-            }
-        }
-    }
-
-    fn tell_failed(&mut self, why: &str) {
-        self.publish();
-        for waiter in std::mem::take(&mut self.waiters) {
-            let (Waiter::Enable { reply, .. } | Waiter::Boot(reply)) = waiter;
-            let name = &self.record.name;
-            answer(reply, Err(HostError::Start(format!(
-                "plugin {name} did not start: {why} (it stays wanted and is tried again until it comes up or is disabled)"
-            ))));
-        }
-    }
-
-    /// Who waits for a plugin that is disabled waits in vain.
-    fn tell_cancelled(&mut self) {
-        for waiter in std::mem::take(&mut self.waiters) {
-            let (Waiter::Enable { reply, .. } | Waiter::Boot(reply)) = waiter;
-            answer(reply, Err(HostError::Start(StartFailure::Cancelled.to_string())));
-        }
-    }
-
-    async fn tell_down(&mut self) {
-        self.publish();
-        for leaver in std::mem::take(&mut self.leavers) {
-            match leaver {
-                Leaver::Disable { typed, reply } => {
-                    self.context.emit(PluginAction::Disable, &self.record.id, &typed);
-                    answer(reply, Ok(()));
-                }
-                Leaver::Remove { typed, reply } => {
-                    let result = self.erase().await;
-                    if result.is_ok() {
-                        self.inbox.close();
-                        self.context.emit(PluginAction::Remove, &self.record.id, &typed);
-                    }
-                    answer(reply, result);
-                }
-            }
-        }
-    }
-
     /// A removal may have to wait for a stop; the owner ends when the inbox is closed by it.
     fn leave_if_removed(&self) -> ControlFlow<()> {
         if self.inbox.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -504,7 +356,7 @@ impl Owner {
         self.context.save(&self.record)
     }
 
-    fn save_quietly(&self) {
+    pub(super) fn save_quietly(&self) {
         if let Err(error) = self.save() {
             tracing::error!(plugin = self.record.name, %error, "cannot store a plugin's record");
         }
@@ -519,9 +371,4 @@ impl Owner {
             resumes: self.resumes,
         });
     }
-}
-
-/// Whoever asked may have gone away meanwhile; what was done is done all the same.
-pub(super) fn answer(reply: Reply, result: Result<(), HostError>) {
-    let _ = reply.send(result);
 }

@@ -19,7 +19,8 @@ use super::{
     install::Pending,
     launch::{Launcher, Running, blocking},
     mounts, names,
-    owner::{self, Command, Reply},
+    command::{Command, Reply},
+    owner,
     paths::{Paths, TASK_PREFIX, is_id},
     push,
     record::Record,
@@ -76,6 +77,9 @@ impl Plugins {
         let (cleaner, ids) = (Arc::clone(&context), records.keys().cloned().collect::<Vec<_>>());
         blocking(move || {
             clear_half_done(&cleaner, &ids);
+            if let Err(error) = cleaner.release_strangers(&ids) {
+                tracing::warn!(%error, "blobs of removed plugins are left");
+            }
             Ok(())
         })
         .await?;
@@ -91,7 +95,7 @@ impl Plugins {
         self.end_strangers().await;
         let all = self.context.all();
         let boots = all.iter().map(|managed| async move {
-            let name = managed.view().record.name;
+            let name = managed.view().record.name.clone();
             let booted = self.ask(&name, managed, |reply| Command::Boot { reply }).await;
             if let Err(error) = booted {
                 tracing::warn!(plugin = name, %error, "a plugin that is wanted is not up");
@@ -124,18 +128,25 @@ impl Plugins {
     pub(crate) async fn shutdown(&self, stop: bool) {
         let all = self.context.all();
         let ends = all.iter().map(|managed| async move {
-            let name = managed.view().record.name;
+            let name = managed.view().record.name.clone();
             if let Err(error) = self.ask(&name, managed, |reply| Command::Shutdown { stop, reply }).await {
                 tracing::warn!(plugin = name, %error, "a plugin was not stopped cleanly");
             }
         });
-        join_all(ends).await;
-        self.context.owners.close();
-        self.context.owners.wait().await;
+        let all_ended = async {
+            join_all(ends).await;
+            self.context.owners.close();
+            self.context.owners.wait().await;
+        };
+        // Each stop has its own limits; this is for what no limit foresaw.
+        let deadline = 3 * self.context.config.stop_timeout + Duration::from_secs(10);
+        if tokio::time::timeout(deadline, all_ended).await.is_err() {
+            tracing::error!("some plugins did not stop in time and are left to the next engine");
+        }
     }
 
     pub(crate) fn find(&self, text: &str) -> Result<Arc<Managed>, HostError> {
-        let all: Vec<(Arc<Managed>, View)> =
+        let all: Vec<(Arc<Managed>, Arc<View>)> =
             self.context.all().into_iter().map(|managed| (Arc::clone(&managed), managed.view())).collect();
         let pairs = all.iter().map(|(_, view)| (view.record.id.as_str(), view.record.name.as_str()));
         let id = names::find(text, pairs)?;
@@ -199,7 +210,8 @@ impl Plugins {
 
     pub(crate) async fn push(&self, typed: &str, auth: &Auth, progress: &Progress) -> Result<Pushed, HostError> {
         let managed = self.find(typed)?;
-        let record = managed.view().record;
+        let view = managed.view();
+        let record = &view.record;
         let target = names::local(&record.name)?;
         let context = &self.context;
         let pushed = push::push(

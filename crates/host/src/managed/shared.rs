@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     launch::Running,
-    owner::Command,
+    command::Command,
     record::{Loaded, Record},
     state::State,
 };
@@ -19,12 +19,11 @@ use crate::{Plugin, PluginState, lease::Leases, remote::BreakerState};
 /// waits for anything the plugin does.
 pub(crate) struct Managed {
     pub(crate) commands: mpsc::Sender<Command>,
-    view: Mutex<View>,
+    view: Mutex<Arc<View>>,
     changed: watch::Sender<()>,
 }
 
 /// See [`Managed`].
-#[derive(Clone)]
 pub(crate) struct View {
     pub(crate) record: Record,
     pub(crate) loaded: Option<Loaded>,
@@ -35,15 +34,15 @@ pub(crate) struct View {
 
 impl Managed {
     pub(crate) fn new(commands: mpsc::Sender<Command>, view: View) -> Arc<Self> {
-        Arc::new(Self { commands, view: Mutex::new(view), changed: watch::Sender::new(()) })
+        Arc::new(Self { commands, view: Mutex::new(Arc::new(view)), changed: watch::Sender::new(()) })
     }
 
-    pub(crate) fn view(&self) -> View {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn publish(&self, view: View) {
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         self.changed.send_replace(());
     }
 

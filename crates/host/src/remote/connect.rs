@@ -96,8 +96,6 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[tokio::test]

@@ -5,11 +5,13 @@
 //! Only connecting is retried; a request whose bytes may have reached the plugin is never sent again.
 
 mod breaker;
+mod call;
 mod client;
 mod connect;
 mod tls;
 mod volume;
 
 pub use breaker::BreakerState;
-pub use client::{Budget, CallError, Client};
+pub use call::{Budget, CallError};
+pub use client::Client;
 pub use volume::{PathMap, Volume};

@@ -2,7 +2,11 @@
 //!
 //! `MODE` chooses: `exit`, `silent`, `wrong-socket`, `crash-once`, `stubborn`; `DELAY` is how many seconds it
 //! takes to listen.
-#![expect(clippy::unwrap_used, reason = "a test plugin that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test plugin that cannot go on should stop, and this one is to fail as badly as others do"
+)]
 
 use std::{
     env, fs,

@@ -59,15 +59,42 @@ impl House {
         host
     }
 
+    /// A content store of its own, for making what no engine makes.
+    pub fn images(&self) -> Images {
+        let root = self.path().join("other");
+        fs::create_dir_all(&root).unwrap();
+        Images::open(&root, Store::in_memory().unwrap(), Options::default()).unwrap()
+    }
+
+    /// The test plugin's root file system as a tar without compression.
+    pub fn plain_layer(&self) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        append(&mut tar, "bin/plugin", 0o755, &fs::read(PLUGIN).unwrap());
+        tar.into_inner().unwrap()
+    }
+
     /// Runs one command in an engine of its own. `failpoint` kills it there.
     pub fn engine(&self, failpoint: Option<&str>, args: &[&str]) -> (bool, String) {
-        let mut command = Command::new(ENGINE);
-        command.arg("engine").arg(self.path()).args(args).env_remove("PINTLE_FAILPOINT");
+        let mut command = self.engine_command(args);
         if let Some(name) = failpoint {
             command.env("PINTLE_FAILPOINT", name);
         }
         let output = command.output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Runs one command in an engine of its own and kills that after so long.
+    pub fn engine_killed_after(&self, length: Duration, args: &[&str]) {
+        let mut child = self.engine_command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(length);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn engine_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(ENGINE);
+        command.arg("engine").arg(self.path()).args(args).env_remove("PINTLE_FAILPOINT");
+        command
     }
 
     /// An author's archive: this configuration and a root file system with the test plugin.

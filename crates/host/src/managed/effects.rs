@@ -1,0 +1,137 @@
+//! How an owner carries out what [`state::step`] asks for.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pintle_store::failpoint;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    command::{Leaver, Waiter, answer},
+    failure::StartFailure,
+    owner::{Done, Owner},
+    state::{self, Effect, Event, State},
+};
+use crate::{HostError, PluginAction};
+
+impl Owner {
+    /// Takes one step and carries out what it asks for.
+    pub(super) async fn apply(&mut self, event: Event) {
+        let longest = self.context.config.max_backoff;
+        let (next, effects) = state::step(self.state.clone(), event, longest);
+        self.state = next;
+        for effect in effects {
+            match effect {
+                Effect::Start => self.start(),
+                Effect::CancelStart => self.cancel.cancel(),
+                Effect::Stop => self.stop(),
+                Effect::Clear => {
+                    if let Err(error) = self.context.launcher.clear(&self.record.id).await {
+                        tracing::warn!(plugin = self.record.name, %error, "cannot clear away a plugin's process");
+                    }
+                }
+                Effect::Pause(length) => self.resumes = Some(Instant::now() + length),
+                Effect::EndPause => self.resumes = None,
+                Effect::CountRestart => {
+                    self.record.restarts = self.record.restarts.saturating_add(1);
+                    self.save_quietly();
+                }
+                Effect::TellUp => self.tell_up(),
+                Effect::TellFailed(why) => self.tell_failed(&why),
+                Effect::TellDown => self.tell_down().await,
+            }
+        }
+        self.publish();
+    }
+
+    fn start(&mut self) {
+        let Some(version) = self.version() else { return };
+        self.cancel = CancellationToken::new();
+        let (launcher, limit, cancel) = (self.context.launcher.clone(), self.limit(), self.cancel.clone());
+        self.work.spawn(async move { Done::Launched(launcher.launch(&version, limit, &cancel).await) });
+    }
+
+    fn stop(&mut self) {
+        self.uninstall();
+        let (launcher, id) = (self.context.launcher.clone(), self.record.id.clone());
+        let config = self.loaded.as_ref().map(|loaded| Arc::clone(&loaded.config)).unwrap_or_default();
+        self.work.spawn(async move { Done::Stopped(launcher.stop(&id, &config).await) });
+    }
+
+    pub(super) fn probe(&mut self) {
+        let listens = self.loaded.as_ref().is_some_and(|loaded| !loaded.config.interface.socket.is_empty());
+        if self.probing || !listens || !matches!(self.state, State::Ready { .. } | State::Degraded { .. }) {
+            return;
+        }
+        if let Some(running) = &self.running {
+            self.probing = true;
+            let client = Arc::clone(&running.client);
+            self.work.spawn(async move {
+                let probed = client.probe(Duration::from_secs(2)).await;
+                Done::Probed(probed.map_err(|error| error.to_string()))
+            });
+        }
+    }
+
+    fn tell_up(&mut self) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            match waiter {
+                Waiter::Enable { typed, reply } => {
+                    self.record.acknowledged = true;
+                    let saved = self.save();
+                    failpoint!("host.enable.acknowledged");
+                    self.publish();
+                    if saved.is_ok() {
+                        self.context.emit(PluginAction::Enable, &self.record.id, &typed);
+                    }
+                    answer(reply, saved);
+                }
+                Waiter::Boot(reply) => {
+                    self.publish();
+                    answer(reply, Ok(()));
+                }
+            }
+        }
+    }
+
+    fn tell_failed(&mut self, why: &str) {
+        self.publish();
+        for waiter in std::mem::take(&mut self.waiters) {
+            let (Waiter::Enable { reply, .. } | Waiter::Boot(reply)) = waiter;
+            let name = &self.record.name;
+            answer(reply, Err(HostError::Start(format!(
+                "plugin {name} did not start: {why} (it stays wanted and is tried again until it comes up or is disabled)"
+            ))));
+        }
+    }
+
+    /// Who waits for a plugin that is disabled waits in vain.
+    pub(super) fn tell_cancelled(&mut self) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            let (Waiter::Enable { reply, .. } | Waiter::Boot(reply)) = waiter;
+            answer(reply, Err(HostError::Start(StartFailure::Cancelled.to_string())));
+        }
+    }
+
+    async fn tell_down(&mut self) {
+        self.publish();
+        for leaver in std::mem::take(&mut self.leavers) {
+            match leaver {
+                Leaver::Disable { typed, reply } => {
+                    self.context.emit(PluginAction::Disable, &self.record.id, &typed);
+                    answer(reply, Ok(()));
+                }
+                Leaver::Remove { typed, reply } => {
+                    let result = self.erase().await;
+                    if result.is_ok() {
+                        self.inbox.close();
+                        self.context.emit(PluginAction::Remove, &self.record.id, &typed);
+                    }
+                    answer(reply, result);
+                }
+            }
+        }
+    }
+}
