@@ -143,6 +143,7 @@ fn make_data(data: &Path, size: Option<&String>) -> Result<(), DriverError> {
 
 fn main() -> process::ExitCode {
     let root = env::var_os("ROOT").unwrap_or("/mnt/volumes".into());
-    let name = env::var("PLUGIN_NAME").unwrap_or("volume-dirs".to_owned());
+    let program = env::args().next().and_then(|path| Some(path.rsplit('/').next()?.to_owned()));
+    let name = env::var("PLUGIN_NAME").ok().or(program).unwrap_or("volume-dirs".to_owned());
     pintle_sdk::run(async move { Ok(pintle_sdk::serve_volume(&name, Dirs::open(root.into())?).await?) })
 }
