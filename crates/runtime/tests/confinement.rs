@@ -144,11 +144,11 @@ async fn unconfined_and_own_profiles() {
     assert_eq!(out, "1\n");
     assert!(err.contains("No space left"), "{err}");
 
-    // A profile that forbids almost all: dropping capabilities comes before it, so that the program still starts.
+    // Dropping capabilities comes before the filter, so that a profile may forbid that too.
     let mut config = house.config(&["true"]);
     config.seccomp = Seccomp::Profile(serde_json::json!({
         "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{"names": ["capget", "setgroups", "socket"], "action": "SCMP_ACT_KILL_PROCESS"}]
+        "syscalls": [{"names": ["capget", "capset", "setgroups", "socket"], "action": "SCMP_ACT_KILL_PROCESS"}]
     }));
     assert_eq!(house.run(config).await.0.code, 0);
 

@@ -5,11 +5,11 @@
 //!
 //! 1. at create, inside the container and as its user, finds the command in the container's `PATH` and reports
 //!    Docker's words if it cannot be run;
-//! 2. at start, drops the bounding set and everything but CAP_SYS_ADMIN, loads the filter, and drops to the real
-//!    sets; with no-new-privileges the filter needs no capability and there is nothing to keep;
-//! 3. calls `execve` with exactly the spec's environment.
+//! 2. at start, drops the bounding set to the real one and the other sets to the real ones and CAP_SYS_ADMIN, and loads
+//!    the filter; with no-new-privileges the filter needs no capability and there is nothing to keep;
+//! 3. calls `execve` with exactly the spec's environment, which takes away what the bounding set does not have.
 //!
-//! From step 2 on only this code runs, so the wider sets are never seen by the container's program.
+//! Between 2 and 3 only this code runs, so the wider sets are never seen by the container's program.
 #![expect(unsafe_code, reason = "loading a filter and resetting signals have no safe wrapper")]
 
 use std::collections::HashMap;
@@ -145,16 +145,8 @@ impl Launch {
         if let Some(filter) = &self.filter {
             load(filter)?;
         }
-        if !keep.is_empty() {
-            set_capabilities(
-                None,
-                CapabilitySets {
-                    effective: full(want.effective),
-                    permitted: full(want.permitted),
-                    inheritable: full(want.inheritable),
-                },
-            )?;
-        }
+        // Nothing but `execve` from here, so a profile may forbid everything else. It is `execve` that takes
+        // CAP_SYS_ADMIN away: no rule of its gives more than the bounding set, which has lost it above.
         Ok(())
     }
 }
