@@ -1,10 +1,8 @@
 //! One container as the service holds it in memory.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use pintle_runtime::{Attach, Task};
@@ -70,13 +68,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Cell {
     pub fn new(container: Container) -> Self {
         let last_exit = container.life.exit().filter(|exit| exit.finished_at.is_some()).cloned();
-        let snapshot = Snapshot {
-            container: Arc::new(container),
-            exits: 0,
-            last_exit,
-            gone: false,
-            remove_error: None,
-        };
+        let snapshot =
+            Snapshot { container: Arc::new(container), exits: 0, last_exit, gone: false, remove_error: None };
         Self {
             id: snapshot.container.id.clone(),
             turn: tokio::sync::Mutex::new(()),
@@ -172,7 +165,8 @@ impl Cell {
     /// Adds an exec; of those that ended, the oldest beyond `remembered` are forgotten.
     pub fn add_exec(&self, exec: Arc<ExecCell>, remembered: usize) {
         let mut execs = lock(&self.execs);
-        let ended: Vec<String> = execs.iter().filter(|old| old.has_ended()).map(|old| old.id.clone()).collect();
+        let ended: Vec<String> =
+            execs.iter().filter(|old| old.has_ended()).map(|old| old.id.clone()).collect();
         for id in ended.iter().take(ended.len().saturating_sub(remembered)) {
             execs.retain(|old| old.id != *id);
         }

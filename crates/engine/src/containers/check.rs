@@ -39,7 +39,8 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
     match spec.network_mode.as_str() {
         "" | "default" | "none" | "host" => {}
         "bridge" => warnings.push(
-            "The bridge network is not there yet: the container has a private network with loopback only".to_owned(),
+            "The bridge network is not there yet: the container has a private network with loopback only"
+                .to_owned(),
         ),
         other if other.starts_with("container:") => {
             return Err(EngineError::new(
@@ -60,7 +61,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
             return Err(EngineError::invalid(format!("logger: no log driver named '{other}' is registered")));
         }
     }
-    super::launch::log_file(spec, "/".into())?;
+    super::log_options::log_file(spec, "/".into())?;
     super::oci::check(spec)?;
     Ok(warnings)
 }
@@ -116,20 +117,26 @@ pub(super) fn resources(limits: &Resources) -> Result<(), EngineError> {
     if limits.nano_cpus > 0 && limits.cpu_quota > 0 {
         return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
     }
-    let cpus = std::thread::available_parallelism().map_or(i64::MAX, |n| i64::try_from(n.get()).unwrap_or(i64::MAX));
+    let cpus =
+        std::thread::available_parallelism().map_or(i64::MAX, |n| i64::try_from(n.get()).unwrap_or(i64::MAX));
     if limits.nano_cpus < 0 || limits.nano_cpus > cpus.saturating_mul(1_000_000_000) {
         return invalid(&format!(
             "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         ));
     }
     if limits.cpu_period != 0 && !(1_000..=1_000_000).contains(&limits.cpu_period) {
-        return invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+        return invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
     }
     if limits.cpu_quota > 0 && limits.cpu_quota < 1_000 {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
     if limits.cpu_shares < 0 {
-        return invalid(&format!("invalid CPU shares ({}): value must be a positive integer", limits.cpu_shares));
+        return invalid(&format!(
+            "invalid CPU shares ({}): value must be a positive integer",
+            limits.cpu_shares
+        ));
     }
     for (what, list) in [("cpus", &limits.cpuset_cpus), ("mems", &limits.cpuset_mems)] {
         if !list.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'-' | b'\n')) {
@@ -144,8 +151,6 @@ pub(super) fn resources(limits: &Resources) -> Result<(), EngineError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[test]

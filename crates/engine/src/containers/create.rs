@@ -27,7 +27,11 @@ impl Containers {
     }
 }
 
-async fn create(shared: &Arc<Shared>, name: Option<&str>, mut spec: ContainerSpec) -> Result<Created, EngineError> {
+async fn create(
+    shared: &Arc<Shared>,
+    name: Option<&str>,
+    mut spec: ContainerSpec,
+) -> Result<Created, EngineError> {
     let id = names::new_id();
     if spec.image.is_empty() {
         return Err(EngineError::invalid("no image specified"));
@@ -107,7 +111,11 @@ fn reserve(shared: &Shared, name: Option<&str>, id: &str) -> Result<String, Engi
 }
 
 /// Makes the files and volumes, and the record; undoes all of it if something fails.
-async fn make(shared: &Arc<Shared>, mut container: Container, image: &Image) -> Result<Container, EngineError> {
+async fn make(
+    shared: &Arc<Shared>,
+    mut container: Container,
+    image: &Image,
+) -> Result<Container, EngineError> {
     let dir = shared.dir(&container.id);
     // Volumes without a name exist only for this container: if we die before its record is complete, somebody
     // must know of them. Without them, a left directory says enough.
@@ -202,7 +210,12 @@ async fn make_volumes(
 }
 
 /// Fills empty volumes with what the image has at their destinations.
-async fn copy_up(shared: &Shared, container: &Container, image: &Image, dir: &Path) -> Result<(), EngineError> {
+async fn copy_up(
+    shared: &Shared,
+    container: &Container,
+    image: &Image,
+    dir: &Path,
+) -> Result<(), EngineError> {
     let wanted: Vec<&MountPoint> = container
         .mounts
         .iter()
@@ -217,7 +230,8 @@ async fn copy_up(shared: &Shared, container: &Container, image: &Image, dir: &Pa
         for mount in wanted {
             let Some(name) = &mount.name else { continue };
             let (from, destination) = (root.clone(), mount.destination.clone());
-            let Some(source) = blocking(move || Ok(super::files::resolve_dir(&from, &destination))).await? else {
+            let Some(source) = blocking(move || Ok(super::files::resolve_dir(&from, &destination))).await?
+            else {
                 continue;
             };
             let id = MountId(mount.mount_id.clone());
@@ -276,4 +290,3 @@ impl Shared {
         }
     }
 }
-

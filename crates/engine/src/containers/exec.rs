@@ -195,9 +195,9 @@ fn must_run(container: &Container) -> Result<(), EngineError> {
     let id = &container.id;
     match container.life.state {
         State::Running(_) => Ok(()),
-        State::Paused(_) => Err(EngineError::conflict(format!(
-            "Container {id} is paused, unpause the container before exec"
-        ))),
+        State::Paused(_) => {
+            Err(EngineError::conflict(format!("Container {id} is paused, unpause the container before exec")))
+        }
         State::Restarting(_) => Err(EngineError::conflict(format!(
             "Container {id} is restarting, wait until the container is running"
         ))),

@@ -57,7 +57,8 @@ impl Containers {
         let view = View::open(&self.shared, &cell, true).await?;
         let (wanted, container) = (path.to_owned(), cell.id.clone());
         let (view, stat) = blocking(move || {
-            let stat = archive::stat(&view.root, &wanted).map_err(|error| missing(&container, &wanted, error))?;
+            let stat =
+                archive::stat(&view.root, &wanted).map_err(|error| missing(&container, &wanted, error))?;
             Ok((view, stat))
         })
         .await?;
@@ -212,14 +213,12 @@ fn refuse_read_only(container: &Container, path: &str) -> Result<(), EngineError
     };
     let mount = container.mounts.iter().filter(inside).max_by_key(|mount| mount.destination.len());
     match mount {
-        Some(mount) if !mount.rw => Err(EngineError::new(
-            crate::ErrorKind::Forbidden,
-            "mounted volume is marked read-only",
-        )),
-        None if container.spec.read_only => Err(EngineError::new(
-            crate::ErrorKind::Forbidden,
-            "container rootfs is marked read-only",
-        )),
+        Some(mount) if !mount.rw => {
+            Err(EngineError::new(crate::ErrorKind::Forbidden, "mounted volume is marked read-only"))
+        }
+        None if container.spec.read_only => {
+            Err(EngineError::new(crate::ErrorKind::Forbidden, "container rootfs is marked read-only"))
+        }
         _ => Ok(()),
     }
 }
@@ -272,7 +271,12 @@ impl View {
         Ok(view)
     }
 
-    async fn add(&mut self, shared: &Shared, container: &Container, mount: &MountPoint) -> Result<(), EngineError> {
+    async fn add(
+        &mut self,
+        shared: &Shared,
+        container: &Container,
+        mount: &MountPoint,
+    ) -> Result<(), EngineError> {
         let Some(close) = &mut self.close else { return Ok(()) };
         let mut part = None;
         let source = match mount.kind {
@@ -326,7 +330,9 @@ impl Close {
         let _turn = cell.turn.lock().await;
         let unbound = blocking(move || {
             for path in bound.iter().rev() {
-                if let Err(error) = rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+                if let Err(error) =
+                    rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+                {
                     tracing::warn!(path = %path.display(), %error, "could not be unmounted");
                 }
             }
@@ -349,12 +355,15 @@ impl Close {
 
 /// The real path on this host of a path inside `root`, links followed as inside.
 fn resolve(root: &Path, path: &str) -> Option<PathBuf> {
-    let base = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let base =
+        rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let inside = path.trim_start_matches('/');
     let inside = if inside.is_empty() { "." } else { inside };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let found = rustix::fs::openat2(&base, inside, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()?;
-    let real = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found))).ok()?;
+    let found =
+        rustix::fs::openat2(&base, inside, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()?;
+    let real =
+        std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found))).ok()?;
     real.starts_with(root).then_some(real)
 }
 
@@ -366,7 +375,9 @@ pub(super) fn resolve_dir(root: &Path, path: &str) -> Option<PathBuf> {
 /// Makes a directory and its parents inside `root`; links cannot lead out.
 pub(super) fn make_dir(root: &Path, path: &str) -> Result<(), EngineError> {
     use std::os::unix::fs::PermissionsExt;
-    let failed = |error: &dyn std::fmt::Display| EngineError::internal(format!("cannot make directory {path}: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        EngineError::internal(format!("cannot make directory {path}: {error}"))
+    };
     if resolve_dir(root, path).is_some() {
         return Ok(());
     }

@@ -68,9 +68,11 @@ impl Filter {
                 }
                 "exited" => {
                     for value in &values {
-                        filter.exited.push(value.parse().map_err(|_| {
-                            EngineError::invalid(format!("invalid filter 'exited={value}'"))
-                        })?);
+                        filter.exited.push(
+                            value.parse().map_err(|_| {
+                                EngineError::invalid(format!("invalid filter 'exited={value}'"))
+                            })?,
+                        );
                     }
                 }
                 "ancestor" => filter.ancestors = values,
@@ -209,8 +211,6 @@ pub(super) fn until(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Eng
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use std::sync::Arc;
 
     use super::*;
@@ -230,8 +230,11 @@ mod tests {
             network_mode: "default".into(),
             ..ContainerSpec::default()
         };
-        let mount =
-            MountPoint { name: Some("data".into()), destination: "/srv/data".into(), ..MountPoint::default() };
+        let mount = MountPoint {
+            name: Some("data".into()),
+            destination: "/srv/data".into(),
+            ..MountPoint::default()
+        };
         Container {
             id: "0123456789abcdef".into(),
             name: "web".into(),
@@ -291,7 +294,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for (key, value) in [("status", "ok"), ("exited", "x"), ("bogus", "1"), ("is-task", "q"), ("health", "q")] {
+        for (key, value) in
+            [("status", "ok"), ("exited", "x"), ("bogus", "1"), ("is-task", "q"), ("health", "q")]
+        {
             Filter::new(&[(key.to_owned(), vec![value.to_owned()])].into()).unwrap_err();
         }
     }

@@ -20,11 +20,9 @@ pub(super) fn write(container: &Container, dir: &Path) -> io::Result<Vec<Source>
     let resolv = resolv_conf(spec, &read("/etc/resolv.conf"), host_network);
     let base = host_network.then(|| read("/etc/hosts"));
     let mut sources = Vec::new();
-    for (file, text) in [
-        ("hostname", format!("{name}\n")),
-        ("hosts", hosts(spec, &name, base)),
-        ("resolv.conf", resolv),
-    ] {
+    for (file, text) in
+        [("hostname", format!("{name}\n")), ("hosts", hosts(spec, &name, base)), ("resolv.conf", resolv)]
+    {
         let path = dir.join(file);
         std::fs::write(&path, text)?;
         let destination = format!("/etc/{file}");
@@ -93,13 +91,16 @@ fn resolv_conf(spec: &ContainerSpec, host: &str, host_network: bool) -> String {
         let words = fields(line);
         match words.split_first() {
             Some((key, rest)) if key == "nameserver" && spec.dns.is_empty() => {
-                let usable = |server: &&String| host_network || !(server.starts_with("127.") || *server == "::1");
+                let usable =
+                    |server: &&String| host_network || !(server.starts_with("127.") || *server == "::1");
                 servers.extend(rest.first().filter(usable).cloned());
             }
             Some((key, rest)) if (key == "search" || key == "domain") && spec.dns_search.is_empty() => {
                 search = rest.to_vec();
             }
-            Some((key, rest)) if key == "options" && spec.dns_options.is_empty() => options.extend_from_slice(rest),
+            Some((key, rest)) if key == "options" && spec.dns_options.is_empty() => {
+                options.extend_from_slice(rest)
+            }
             _ => {}
         }
     }

@@ -29,8 +29,11 @@ impl Index {
         if let Some(cell) = self.names.get(name).and_then(|id| self.by_id.get(id)) {
             return Ok(Arc::clone(cell));
         }
-        let mut matching =
-            self.by_id.range(wanted.to_owned()..).take_while(|(id, _)| id.starts_with(wanted)).map(|(_, c)| c);
+        let mut matching = self
+            .by_id
+            .range(wanted.to_owned()..)
+            .take_while(|(id, _)| id.starts_with(wanted))
+            .map(|(_, c)| c);
         let first = matching.next().ok_or_else(missing)?;
         if matching.next().is_some() {
             return Err(EngineError::invalid(format!("multiple IDs found with provided prefix: {wanted}")));

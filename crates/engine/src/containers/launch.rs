@@ -9,13 +9,13 @@ use std::{
 use chrono::Utc;
 use futures_util::future;
 use pintle_contract::MountId;
-use pintle_runtime::{LogFile, Task, TaskConfig, cgroup::Setup, spec::resolve_user};
+use pintle_runtime::{Task, TaskConfig, cgroup::Setup, spec::resolve_user};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Container, ContainerSpec, Containers, Effect, Event, MountKind, MountPoint, Refusal, Run,
     cell::Cell,
-    failpoint, hosts, loopback, oci,
+    failpoint, hosts, log_options, loopback, oci,
     service::{Shared, blocking, refused},
 };
 use crate::{EngineError, ErrorKind, volumes::Use, volumes::subpath::Subpath};
@@ -140,7 +140,7 @@ impl Shared {
         config.stdin_once = spec.stdin_once;
         config.console_size = spec.console_size;
         config.log = match self.log_path(&container) {
-            Some(path) => log_file(spec, path)?,
+            Some(path) => log_options::log_file(spec, path)?,
             None => None,
         };
         config.seccomp = seccomp;
@@ -239,7 +239,8 @@ impl Shared {
         let container = cell.container();
         let mut points = (*container.mounts).clone();
         for point in points.iter_mut().filter(|point| point.kind == MountKind::Volume) {
-            if let Some(source) = sources.iter().find(|source| source.point.destination == point.destination) {
+            if let Some(source) = sources.iter().find(|source| source.point.destination == point.destination)
+            {
                 point.source.clone_from(&source.point.source);
             }
         }
@@ -301,7 +302,10 @@ impl Shared {
 }
 
 fn cancelled() -> EngineError {
-    EngineError::new(ErrorKind::Conflict, "the start was cancelled: somebody stopped or removed the container")
+    EngineError::new(
+        ErrorKind::Conflict,
+        "the start was cancelled: somebody stopped or removed the container",
+    )
 }
 
 async fn cancellable<T>(
@@ -337,98 +341,14 @@ pub(super) fn bind_source(mount: &MountPoint) -> Result<PathBuf, EngineError> {
 }
 
 /// Looks up the user and makes the working directory, both inside the container's root.
-fn prepare_root(root: &Path, spec: &ContainerSpec) -> Result<pintle_runtime::spec::ResolvedUser, EngineError> {
-    let user = resolve_user(root, &spec.user, &spec.group_add).map_err(|error| EngineError::invalid(error.to_string()))?;
+fn prepare_root(
+    root: &Path,
+    spec: &ContainerSpec,
+) -> Result<pintle_runtime::spec::ResolvedUser, EngineError> {
+    let user = resolve_user(root, &spec.user, &spec.group_add)
+        .map_err(|error| EngineError::invalid(error.to_string()))?;
     if !spec.working_dir.is_empty() {
         super::files::make_dir(root, &spec.working_dir)?;
     }
     Ok(user)
-}
-
-/// Where and how output is kept; `None` keeps nothing.
-pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<LogFile>, EngineError> {
-    if spec.log.driver == "none" {
-        return Ok(None);
-    }
-    let mut file = LogFile { path, max_size: None, max_files: 1, ..LogFile::default() };
-    for (key, value) in &spec.log.options {
-        match key.as_str() {
-            "max-size" => file.max_size = size(value)?,
-            "max-file" => {
-                file.max_files = value.parse().ok().filter(|count| (1..=1000).contains(count)).ok_or_else(|| {
-                    EngineError::invalid(format!("invalid log opt max-file: {value}: must be from 1 to 1000"))
-                })?;
-            }
-            "labels" => {
-                for name in value.split(',') {
-                    if let Some(label) = spec.labels.get(name) {
-                        file.attrs.insert(name.to_owned(), label.clone());
-                    }
-                }
-            }
-            "env" => {
-                for name in value.split(',') {
-                    if let Some((_, set)) = spec.env.iter().filter_map(|v| v.split_once('=')).find(|(k, _)| *k == name) {
-                        file.attrs.insert(name.to_owned(), set.to_owned());
-                    }
-                }
-            }
-            "tag" => {
-                if !value.is_empty() {
-                    file.attrs.insert("tag".to_owned(), value.clone());
-                }
-            }
-            "labels-regex" | "env-regex" | "compress" | "mode" | "max-buffer-size" => {}
-            _ => {
-                return Err(EngineError::invalid(format!("unknown log opt '{key}' for json-file log driver")));
-            }
-        }
-    }
-    if file.max_size.is_none() && file.max_files > 1 {
-        return Err(EngineError::invalid("compress and max-file cannot be used when max-size is not set"));
-    }
-    Ok(Some(file))
-}
-
-/// `10m` and the like, in powers of two; `-1` means no limit.
-fn size(text: &str) -> Result<Option<u64>, EngineError> {
-    let invalid = || EngineError::invalid(format!("invalid log opt max-size: {text}"));
-    if text == "-1" {
-        return Ok(None);
-    }
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match lower.get(digits.len()..).unwrap_or_default() {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err(invalid()),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| invalid())?;
-    number.checked_mul(factor).filter(|bytes| *bytes > 0).map(Some).ok_or_else(invalid)
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
-    use super::*;
-
-    #[test]
-    fn log_options() {
-        let mut spec = ContainerSpec::default();
-        spec.log.options = [("max-size", "10m"), ("max-file", "3"), ("labels", "a,b"), ("env", "E")]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .into();
-        spec.labels.insert("a".into(), "1".into());
-        spec.env = vec!["E=2=3".into()];
-        let file = log_file(&spec, "/l".into()).unwrap().unwrap();
-        assert_eq!((file.max_size, file.max_files), (Some(10 << 20), 3));
-        assert_eq!(file.attrs, [("E", "2=3"), ("a", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
-        for (key, value) in [("max-size", "x"), ("max-size", "0"), ("max-file", "0"), ("bogus", "1"), ("max-file", "2")] {
-            spec.log.options = [(key.to_owned(), value.to_owned())].into();
-            log_file(&spec, "/l".into()).unwrap_err();
-        }
-    }
 }

@@ -101,7 +101,10 @@ impl Shared {
             }
             // An image made on top of it begins with the same layers.
             !wanted.layers.is_empty()
-                && self.images.get(&container.image_id).is_ok_and(|own| own.layers.starts_with(&wanted.layers))
+                && self
+                    .images
+                    .get(&container.image_id)
+                    .is_ok_and(|own| own.layers.starts_with(&wanted.layers))
         };
         let world = World { is_ancestor: &is_ancestor, since, before };
         let cells = self.cells();

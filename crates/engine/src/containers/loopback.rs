@@ -42,7 +42,8 @@ fn set_up() -> io::Result<()> {
     let mut answer = [0u8; 512];
     let (length, _) = recv(&socket, &mut answer, RecvFlags::empty())?;
     // Behind the header of an acknowledgement stands zero or a negated error number.
-    let code = answer.get(..length).and_then(|answer| answer.get(16..20)).and_then(|code| code.try_into().ok());
+    let code =
+        answer.get(..length).and_then(|answer| answer.get(16..20)).and_then(|code| code.try_into().ok());
     match code.map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(error) => Err(io::Error::from_raw_os_error(error.saturating_neg())),

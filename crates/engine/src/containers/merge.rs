@@ -84,8 +84,6 @@ pub(super) fn environment(defaults: Vec<String>, own: &[String]) -> Vec<String> 
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     fn words(list: &[&str]) -> Option<Vec<String>> {

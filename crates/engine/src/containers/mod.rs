@@ -10,7 +10,7 @@
 //! | `spec`, `record`, `request` | what is asked for, what is kept, what is answered |
 //! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
 //! | `create`, `launch`, `supervise`, `stop`, `remove`, `update`, `restore` | the transitions |
-//! | `check`, `merge`, `mounts`, `names`, `signal` | understanding what clients send |
+//! | `check`, `merge`, `mounts`, `names`, `signal`, `log_options` | understanding what clients send |
 //! | `oci`, `hosts`, `loopback` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
 //!
@@ -30,6 +30,7 @@ mod hosts;
 mod index;
 mod launch;
 mod list;
+mod log_options;
 mod logs;
 mod loopback;
 mod merge;

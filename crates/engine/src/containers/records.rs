@@ -38,7 +38,9 @@ impl Records {
                     .write(|transaction| {
                         for (change, _) in &batch {
                             match change {
-                                Change::Put(container) => transaction.put(&shared, &container.id, container)?,
+                                Change::Put(container) => {
+                                    transaction.put(&shared, &container.id, container)?
+                                }
                                 Change::Delete(id) => transaction.delete(&shared, id)?,
                             }
                         }

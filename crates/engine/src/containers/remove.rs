@@ -11,10 +11,17 @@ use super::{
 use crate::EngineError;
 
 impl Shared {
-    pub async fn remove(self: &Arc<Self>, cell: &Arc<Cell>, options: RemoveOptions) -> Result<(), EngineError> {
+    pub async fn remove(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        options: RemoveOptions,
+    ) -> Result<(), EngineError> {
         let container = cell.container();
         let runs = |container: &Container| {
-            matches!(container.life.state, State::Running(_) | State::Paused(_) | State::Starting(_) | State::Restarting(_))
+            matches!(
+                container.life.state,
+                State::Running(_) | State::Paused(_) | State::Starting(_) | State::Restarting(_)
+            )
         };
         if runs(&container) {
             if !options.force {
@@ -96,7 +103,8 @@ impl Shared {
         for mount in container.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
             let Some(name) = &mount.name else { continue };
             self.volumes.unreference(name, &container.id);
-            if !(remove && mount.anonymous) || !self.volumes.references(name).is_empty() {
+            let unused = remove && mount.anonymous && self.volumes.references(name).is_empty();
+            if !unused {
                 continue;
             }
             if let Err(error) = self.volumes.remove(name, false).await {
@@ -112,5 +120,8 @@ fn still_runs(container: &Container) -> EngineError {
         State::Restarting(_) => ("restarting", "stop the container before removing or force remove"),
         _ => ("running", "stop the container before removing or force remove"),
     };
-    EngineError::conflict(format!("cannot remove container \"/{}\": container is {state}: {advice}", container.name))
+    EngineError::conflict(format!(
+        "cannot remove container \"/{}\": container is {state}: {advice}",
+        container.name
+    ))
 }

@@ -1,10 +1,6 @@
 //! Requests and answers of [`Containers`](super::Containers) beyond the container itself.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    pin::Pin,
-};
+use std::{collections::BTreeMap, path::PathBuf, pin::Pin};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};

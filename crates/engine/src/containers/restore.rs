@@ -152,7 +152,8 @@ impl Shared {
             (Some(_), Some(state)) if state.status == Status::Stopped => {
                 // It ran, and ended while nobody looked.
                 let _ = self.advance(cell, launched(None)).await?;
-                let status = state.exit.unwrap_or_else(|| unknown_end("its exit was not recorded".to_owned()));
+                let status =
+                    state.exit.unwrap_or_else(|| unknown_end("its exit was not recorded".to_owned()));
                 self.ended(cell, &status).await;
                 Ok(())
             }

@@ -13,10 +13,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Config, Container, Counts, Effect, Event, Refusal, State,
-    cell::Cell,
-    index::Index,
-    records::Records,
+    Config, Container, Counts, Effect, Event, Refusal, State, cell::Cell, index::Index, records::Records,
     step,
 };
 use crate::{
@@ -179,7 +176,11 @@ impl Shared {
 
     /// Takes one step of a container's life: makes it durable if it has to be, shows it, and leaves the other
     /// effects to the caller, who holds the container's turn.
-    pub async fn advance(&self, cell: &Cell, event: Event) -> Result<Result<Vec<Effect>, Refusal>, EngineError> {
+    pub async fn advance(
+        &self,
+        cell: &Cell,
+        event: Event,
+    ) -> Result<Result<Vec<Effect>, Refusal>, EngineError> {
         let (container, effects) = match self.decide(cell, event) {
             Ok(next) => next,
             Err(refusal) => return Ok(Err(refusal)),
@@ -230,14 +231,16 @@ pub(super) async fn blocking<T: Send + 'static>(
 pub(super) fn refused(container: &Container, refusal: Refusal) -> EngineError {
     let id = &container.id;
     match refusal {
-        Refusal::NotModified => EngineError::new(ErrorKind::NotModified, format!("container {id} is already so")),
+        Refusal::NotModified => {
+            EngineError::new(ErrorKind::NotModified, format!("container {id} is already so"))
+        }
         Refusal::NotRunning => EngineError::conflict(format!("container {id} is not running")),
         Refusal::Running => EngineError::conflict(format!("container {id} is running")),
         Refusal::Paused => EngineError::conflict(format!("container {id} is already paused")),
         Refusal::NotPaused => EngineError::conflict(format!("Container {id} is not paused")),
-        Refusal::Restarting => {
-            EngineError::conflict(format!("Container {id} is restarting, wait until the container is running"))
-        }
+        Refusal::Restarting => EngineError::conflict(format!(
+            "Container {id} is restarting, wait until the container is running"
+        )),
         Refusal::BeingRemoved => EngineError::conflict(format!("container {id} is marked for removal")),
         Refusal::OutOfPlace => EngineError::conflict(format!("container {id} is in another state by now")),
     }

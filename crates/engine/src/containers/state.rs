@@ -201,8 +201,7 @@ impl Policy {
             RestartMode::No => false,
             RestartMode::Always | RestartMode::UnlessStopped => true,
             RestartMode::OnFailure => {
-                code != 0
-                    && (self.restart.max_retries == 0 || life.restart_count < self.restart.max_retries)
+                code != 0 && (self.restart.max_retries == 0 || life.restart_count < self.restart.max_retries)
             }
         }
     }
@@ -211,7 +210,13 @@ impl Policy {
 impl Lifecycle {
     /// The life of a container that is being made.
     pub fn new() -> Self {
-        Self { state: State::Creating, restart_count: 0, stopped_by_user: false, backoff_ms: 0, volumes_go: false }
+        Self {
+            state: State::Creating,
+            restart_count: 0,
+            stopped_by_user: false,
+            backoff_ms: 0,
+            volumes_go: false,
+        }
     }
 
     fn with(&self, state: State) -> Self {

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use proptest::prelude::*;
 
 use super::*;
@@ -142,8 +140,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Start),
         (1u32..99, 0i64..1000).prop_map(|(pid, s)| Event::Launched(Run { pid, started_at: at(s) })),
         (0i64..1000).prop_map(|s| Event::LaunchFailed { code: 128, error: "x".into(), at: at(s) }),
-        (0i64..3, any::<bool>(), 0i64..1000)
-            .prop_map(|(code, oom_killed, s)| Event::Ended { code, oom_killed, at: at(s) }),
+        (0i64..3, any::<bool>(), 0i64..1000).prop_map(|(code, oom_killed, s)| Event::Ended {
+            code,
+            oom_killed,
+            at: at(s)
+        }),
         Just(Event::Stop),
         Just(Event::RestartDue),
         Just(Event::Pause),

@@ -53,7 +53,8 @@ impl Containers {
         let number = if signal.is_empty() { signal::KILL } else { signal::parse(signal)? };
         let (shared, cell) = (Arc::clone(&self.shared), self.shared.find(name)?);
         let context = format!("cannot kill container: {name}");
-        self.run(async move { shared.kill(&cell, number).await.map_err(|error| error.context(context)) }).await
+        self.run(async move { shared.kill(&cell, number).await.map_err(|error| error.context(context)) })
+            .await
     }
 
     /// Freezes it.
@@ -81,7 +82,9 @@ impl Containers {
         Ok(async move {
             let done = |now: &Snapshot| match condition {
                 _ if now.gone => true,
-                WaitCondition::NotRunning => !now.container.life.is_running() && !now.container.life.may_hold(),
+                WaitCondition::NotRunning => {
+                    !now.container.life.is_running() && !now.container.life.may_hold()
+                }
                 WaitCondition::NextExit => now.exits != before,
                 WaitCondition::Removed => now.remove_error.is_some(),
             };
@@ -150,7 +153,9 @@ impl Shared {
         if let Err(refusal) = self.want_end(cell).await {
             return Err(match refusal {
                 Refusal::BeingRemoved => refused(&container, refusal),
-                _ => EngineError::new(ErrorKind::NotModified, format!("container {} is not running", cell.id)),
+                _ => {
+                    EngineError::new(ErrorKind::NotModified, format!("container {} is not running", cell.id))
+                }
             });
         }
         self.signal(cell, first).await;
@@ -226,9 +231,14 @@ impl Shared {
         let _turn = cell.turn.lock().await;
         let event = if frozen { Event::Pause } else { Event::Unpause };
         let container = cell.container();
-        let (next, _) = self.decide(cell, event).map_err(|refusal| freeze_refused(&container, refusal, frozen))?;
+        let (next, _) =
+            self.decide(cell, event).map_err(|refusal| freeze_refused(&container, refusal, frozen))?;
         let Some(task) = cell.task() else { return Err(refused(&container, Refusal::NotRunning)) };
-        if frozen { task.pause().await? } else { task.resume().await? }
+        if frozen {
+            task.pause().await?
+        } else {
+            task.resume().await?
+        }
         cell.show(next);
         self.announce(&container, if frozen { "pause" } else { "unpause" }, &[]);
         Ok(())
@@ -254,7 +264,9 @@ impl Shared {
 
 fn freeze_refused(container: &Container, refusal: Refusal, frozen: bool) -> EngineError {
     match refusal {
-        Refusal::Paused if frozen => EngineError::conflict(format!("container {} is already paused", container.id)),
+        Refusal::Paused if frozen => {
+            EngineError::conflict(format!("container {} is already paused", container.id))
+        }
         refusal => refused(container, refusal),
     }
 }

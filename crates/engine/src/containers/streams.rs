@@ -3,8 +3,7 @@
 use pintle_runtime::Attach;
 
 use super::{
-    AttachOptions, Attached, Connection, Containers, LogOptions, Logs, State, logs,
-    service::refused,
+    AttachOptions, Attached, Connection, Containers, LogOptions, Logs, State, logs, service::refused,
 };
 use crate::{EngineError, ErrorKind};
 

@@ -5,12 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use pintle_runtime::{ExitStatus, Task};
 
-use super::{
-    Effect, Event,
-    cell::Cell,
-    failpoint,
-    service::Shared,
-};
+use super::{Effect, Event, cell::Cell, failpoint, service::Shared};
 use crate::volumes::DEFAULT;
 
 impl Shared {
@@ -59,8 +54,7 @@ impl Shared {
             self.announce(&container, "oom", &[]);
         }
         let lasted = started_at.map_or(0, |since| (status.finished_at - since).num_seconds().max(0));
-        let attributes =
-            [("exitCode", status.code.to_string()), ("execDuration", lasted.to_string())];
+        let attributes = [("exitCode", status.code.to_string()), ("execDuration", lasted.to_string())];
         self.announce(&container, "die", &attributes);
         cell.show_exit(container);
         self.follow_up(cell, &effects).await;
@@ -96,11 +90,8 @@ impl Shared {
     /// until plugins had their first chance; the others do not.
     pub fn start_at_boot(self: &Arc<Self>, cell: &Arc<Cell>) {
         let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
-        let needs_plugin = cell
-            .container()
-            .mounts
-            .iter()
-            .any(|mount| mount.name.is_some() && mount.driver != DEFAULT);
+        let needs_plugin =
+            cell.container().mounts.iter().any(|mount| mount.name.is_some() && mount.driver != DEFAULT);
         self.spawn(async move {
             if needs_plugin {
                 let mut ready = shared.plugins_ready.subscribe();

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Containers, Refusal, Top, service::{blocking, refused}};
+use super::{
+    Containers, Refusal, Top,
+    service::{blocking, refused},
+};
 use crate::EngineError;
 
 const PS: Duration = Duration::from_secs(10);
@@ -47,7 +50,8 @@ async fn ps(args: &str, pids: &[u32]) -> Result<Top, EngineError> {
 /// Of what `ps` printed, the container's processes.
 fn select(output: &str, pids: &[u32]) -> Result<Top, EngineError> {
     let mut lines = output.lines();
-    let titles: Vec<String> = lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let titles: Vec<String> =
+        lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let at = titles
         .iter()
         .position(|title| title == "PID")
@@ -105,10 +109,8 @@ fn row(
     let start = chrono::Local.timestamp_opt(started, 0).single()?;
     let format = if start.date_naive() == now.date_naive() { "%H:%M" } else { "%b%d" };
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<String> = line
-        .split(|byte| *byte == 0)
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
+    let words: Vec<String> =
+        line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     let command = words.join(" ").trim_end().to_owned();
     Some(vec![
         user,
@@ -152,8 +154,6 @@ fn boot_time() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[test]

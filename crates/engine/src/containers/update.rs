@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Container, Containers, ContainerSpec, Resources, State, Update,
-    cell::Cell,
-    check, names, oci,
+    Container, ContainerSpec, Containers, Resources, State, Update, cell::Cell, check, names, oci,
     service::Shared,
 };
 use crate::EngineError;
@@ -48,9 +46,7 @@ impl Shared {
             return Err(EngineError::conflict(format!("container {} is marked for removal", cell.id)));
         }
         if container.name == new_name {
-            return Err(EngineError::invalid(
-                "Renaming a container with the same name as its current name",
-            ));
+            return Err(EngineError::invalid("Renaming a container with the same name as its current name"));
         }
         self.index().reserve(new_name, &cell.id)?;
         let renamed = Arc::new(Container { name: new_name.to_owned(), ..(*container).clone() });

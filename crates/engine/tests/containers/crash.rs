@@ -1,30 +1,62 @@
 //! The engine dies; the next one finds everything.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use pintle_engine::containers::{
-    ListOptions, LogOptions, RemoveOptions, RestartMode, StopOptions, WaitCondition,
+    ContainerSpec, ListOptions, LogOptions, RemoveOptions, RestartMode, StopOptions, WaitCondition,
 };
 
 use crate::house::{House, patience, text, until};
 
 /// A child process: an engine that does one thing after another until a failpoint ends it.
 pub fn doomed(words: &[String]) -> ExitCode {
-    let [dir] = words else { return ExitCode::from(2) };
+    let (dir, for_ever) = match words {
+        [dir] => (dir, false),
+        [dir, word] if word == "for-ever" => (dir, true),
+        _ => return ExitCode::from(2),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let house = House::open(Path::new(dir)).await;
         house.containers.restore().await.unwrap();
         house.containers.start_wanted();
-        let mut spec = house.shell("echo ran; exit 6");
-        spec.volumes = vec!["/srv/data".into()];
-        spec.binds = vec!["named:/named".into()];
-        let id = house.containers.create(Some("victim"), spec).await.unwrap().id;
-        house.containers.start(&id).await.unwrap();
-        assert_eq!(house.wait(&id).await, 6);
-        house.containers.remove(&id, RemoveOptions { force: false, volumes: true }).await.unwrap();
+        let say = |what: &str, id: &str| {
+            use std::io::Write;
+            let mut file =
+                std::fs::OpenOptions::new().append(true).create(true).open(said(Path::new(dir))).unwrap();
+            writeln!(file, "{what} {id}").unwrap();
+        };
+        loop {
+            let id = house.containers.create(Some("victim"), victim(&house)).await.unwrap().id;
+            say("created", &id);
+            house.containers.start(&id).await.unwrap();
+            say("started", &id);
+            assert_eq!(house.wait(&id).await, 6);
+            say("ended", &id);
+            say("removing", &id);
+            house.containers.remove(&id, RemoveOptions { force: false, volumes: true }).await.unwrap();
+            if !for_ever {
+                break;
+            }
+        }
     });
     ExitCode::SUCCESS
+}
+
+fn victim(house: &House) -> ContainerSpec {
+    let mut spec = house.shell("echo ran; exit 6");
+    spec.volumes = vec!["/srv/data".into()];
+    spec.binds = vec!["named:/named".into()];
+    spec
+}
+
+/// What a doomed engine acknowledged.
+fn said(dir: &Path) -> PathBuf {
+    dir.join("said")
 }
 
 async fn doom(dir: &Path, failpoint: &str) -> bool {
@@ -63,40 +95,82 @@ pub async fn every_failpoint() {
         "engine.remove.after_volumes",
     ] {
         assert!(!doom(owned.path(), failpoint).await, "{failpoint} was never reached");
-        let house = House::open(owned.path()).await;
-        house.containers.restore().await.unwrap();
-        house.containers.start_wanted();
-        let all = ListOptions { all: true, ..ListOptions::default() };
-        let left = house.containers.list(all).await.unwrap();
-        assert!(left.len() <= 1, "{failpoint}");
-        for (container, _) in &left {
-            // Whatever state it was found in, it can be used.
-            let status = container.life.status();
-            if status == "running" {
-                assert_eq!(house.wait(&container.id).await, 6, "{failpoint}");
-                assert_eq!(house.output(&container.id).await, "ran\n", "{failpoint}");
-            } else if status == "exited" {
-                assert_eq!(container.life.exit().unwrap().code, 6, "{failpoint}");
-                assert_eq!(house.output(&container.id).await, "ran\n", "{failpoint}");
-            } else {
-                assert_eq!(status, "created", "{failpoint}");
-                let next = house.containers.wait(&container.id, WaitCondition::NextExit).unwrap();
-                house.containers.start(&container.id).await.unwrap();
-                assert_eq!(patience(next).await.code, 6, "{failpoint}");
-            }
-            house.gone(&container.id).await;
-        }
-        house.containers.shutdown().await;
-        house.no_leaks();
-        let volumes: Vec<_> = std::fs::read_dir(owned.path().join("volumes"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != "named")
-            .collect();
-        assert!(volumes.is_empty(), "{failpoint}: anonymous volumes are left: {volumes:?}");
-        house.volumes.shutdown().await;
+        check(owned.path(), failpoint).await;
     }
     assert!(doom(owned.path(), "none").await, "without a failpoint it lives");
+}
+
+/// Ends engines at random moments of their work. `PINTLE_KILLS` says how many; a few by default.
+pub async fn at_random() {
+    let kills = std::env::var("PINTLE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let owned = tempfile::Builder::new().prefix("pintle-engine-").tempdir().unwrap();
+    {
+        let house = House::new().await;
+        copy(&house.dir.join("data"), &owned.path().join("data"));
+        house.close().await;
+    }
+    for kill in 0..kills {
+        let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["doomed-engine", owned.path().to_str().unwrap(), "for-ever"])
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        // Not before it is at work.
+        until("it made something", || said(owned.path()).exists()).await;
+        tokio::time::sleep(Duration::from_micros(rand::random_range(0..600_000))).await;
+        child.start_kill().unwrap();
+        patience(child.wait()).await.unwrap();
+        check(owned.path(), &format!("kill {kill}")).await;
+    }
+}
+
+/// The next engine: nothing acknowledged is lost, what is there can be used, and nothing is leaked.
+async fn check(dir: &Path, when: &str) {
+    let acknowledged = std::fs::read_to_string(said(dir)).unwrap_or_default();
+    let _ = std::fs::remove_file(said(dir));
+    let house = House::open(dir).await;
+    house.containers.restore().await.unwrap();
+    house.containers.start_wanted();
+    let all = ListOptions { all: true, ..ListOptions::default() };
+    let left = house.containers.list(all).await.unwrap();
+    assert!(left.len() <= 1, "{when}");
+    let last = acknowledged.lines().last().and_then(|line| line.split_once(' '));
+    if let Some((what, id)) = last.filter(|(what, _)| *what != "removing") {
+        let found = left.iter().find(|(container, _)| container.id == id);
+        let (container, _) = found.unwrap_or_else(|| panic!("{when}: {what} {id} is lost"));
+        match what {
+            "started" => assert_ne!(container.life.status(), "created", "{when}"),
+            "ended" => assert_eq!(container.life.status(), "exited", "{when}"),
+            _ => {}
+        }
+    }
+    for (container, _) in &left {
+        // Whatever state it was found in, it can be used.
+        let status = container.life.status();
+        if status == "running" {
+            assert_eq!(house.wait(&container.id).await, 6, "{when}");
+            assert_eq!(house.output(&container.id).await, "ran\n", "{when}");
+        } else if status == "exited" {
+            assert_eq!(container.life.exit().unwrap().code, 6, "{when}");
+            assert_eq!(house.output(&container.id).await, "ran\n", "{when}");
+        } else {
+            assert_eq!(status, "created", "{when}");
+            let next = house.containers.wait(&container.id, WaitCondition::NextExit).unwrap();
+            house.containers.start(&container.id).await.unwrap();
+            assert_eq!(patience(next).await.code, 6, "{when}");
+        }
+        house.gone(&container.id).await;
+    }
+    house.containers.shutdown().await;
+    house.no_leaks();
+    let volumes: Vec<_> = std::fs::read_dir(dir.join("volumes"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "named")
+        .collect();
+    assert!(volumes.is_empty(), "{when}: anonymous volumes are left: {volumes:?}");
+    house.volumes.shutdown().await;
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -114,7 +188,8 @@ pub async fn another_engine_takes_over() {
     }
     let house = House::open(owned.path()).await;
     house.containers.restore().await.unwrap();
-    let long = house.start(house.shell("for i in $(seq 1 30); do echo tick $i; sleep 0.1; done; exit 8")).await;
+    let long =
+        house.start(house.shell("for i in $(seq 1 30); do echo tick $i; sleep 0.1; done; exit 8")).await;
     let short = house.start(house.shell("sleep 0.4; echo bye; exit 9")).await;
     let mut always = house.shell("sleep 60");
     always.restart.mode = RestartMode::Always;

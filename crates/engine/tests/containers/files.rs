@@ -62,7 +62,10 @@ pub async fn copies_and_looks() {
     crate::house::until("the view was closed", || house.driver.held().is_empty()).await;
     house.containers.start(&id).await.unwrap();
     check(&house, &id).await;
-    crate::house::until("it wrote", || house.dir.join("data/containers").join(&id).join("rw/diff/new").exists()).await;
+    crate::house::until("it wrote", || {
+        house.dir.join("data/containers").join(&id).join("rw/diff/new").exists()
+    })
+    .await;
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     patience(house.containers.kill(&id, "")).await.unwrap();
     check(&house, &id).await;
@@ -73,7 +76,9 @@ pub async fn copies_and_looks() {
     assert!(names.iter().any(|name| name.trim_end_matches('/') == "tmp/a"), "{names:?}");
     assert!(!names.iter().any(|name| name == "data/b"), "an export has no volumes");
     let changes = house.containers.changes(&id).await.unwrap();
-    let find = |path: &str| changes.iter().find(|change| change.path == path).map(|change| format!("{:?}", change.kind));
+    let find = |path: &str| {
+        changes.iter().find(|change| change.path == path).map(|change| format!("{:?}", change.kind))
+    };
     assert_eq!(find("/new").as_deref(), Some("Added"));
     assert_eq!(find("/etc/group").as_deref(), Some("Deleted"));
     assert!(house.containers.size(&id).await.unwrap().rw > 0);

@@ -145,11 +145,13 @@ impl House {
             hang: AtomicBool::new(false),
         });
         let volumes =
-            Volumes::with_drivers(&data, store.clone(), Arc::new(Only(driver.clone())), events.clone()).unwrap();
+            Volumes::with_drivers(&data, store.clone(), Arc::new(Only(driver.clone())), events.clone())
+                .unwrap();
         let mut config = Config::new(&data, dir.join("run"));
         config.cgroup_parent = "/pintle-test".to_owned();
         let containers =
-            Containers::open(config, store, images.clone(), runtime, volumes.clone(), events.clone()).unwrap();
+            Containers::open(config, store, images.clone(), runtime, volumes.clone(), events.clone())
+                .unwrap();
         Self { dir: dir.to_owned(), containers, volumes, events, images, driver, _owned: None }
     }
 
@@ -177,13 +179,20 @@ impl House {
         for name in "sh true false cat echo sleep id env mount ls kill touch pwd hostname seq head wc ip ping test trap df printf ps stty mkdir rm readlink nproc tail".split(' ') {
             add(&format!("bin/{name}"), 0o777, E::Symlink, &[], "busybox");
         }
-        add("etc/passwd", 0o644, E::Regular, b"root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n", "");
+        add(
+            "etc/passwd",
+            0o644,
+            E::Regular,
+            b"root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+            "",
+        );
         add("etc/group", 0o644, E::Regular, b"root:x:0:\napp:x:1000:\n", "");
         add("srv/data/file", 0o640, E::Regular, b"from the image\n", "");
         add("srv/data/deep/er", 0o644, E::Regular, b"deep\n", "");
         let bytes = tar.into_inner().unwrap();
         let name: Reference = IMAGE.parse().unwrap();
-        let changes = ["ENV FROM_IMAGE=yes".to_owned(), "LABEL made=here".to_owned(), "CMD [\"true\"]".to_owned()];
+        let changes =
+            ["ENV FROM_IMAGE=yes".to_owned(), "LABEL made=here".to_owned(), "CMD [\"true\"]".to_owned()];
         self.images
             .import(std::io::Cursor::new(bytes), Some(&name), &changes, "", None, &Progress::none())
             .await

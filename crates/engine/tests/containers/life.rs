@@ -31,16 +31,23 @@ pub async fn runs_and_tells_how_it_ended() {
     assert_eq!(actions(&house, &id), ["create", "start", "die"]);
 
     // Again, and what a whole life costs.
-    let mut best = Duration::MAX;
-    for _ in 0..5 {
+    let mut best = [Duration::MAX; 3];
+    for _ in 0..8 {
         let begin = Instant::now();
         let id = house.create(house.spec(&["true"])).await;
+        let created = begin.elapsed();
         let wait = house.containers.wait(&id, WaitCondition::NextExit).unwrap();
         house.containers.start(&id).await.unwrap();
+        let started = begin.elapsed();
         patience(wait).await;
-        best = best.min(begin.elapsed());
+        let all = [created, started - created, begin.elapsed() - started];
+        if all.iter().sum::<Duration>()
+            < best.iter().fold(Duration::ZERO, |sum, part| sum.saturating_add(*part))
+        {
+            best = all;
+        }
     }
-    println!("  create + start + wait: {} ms at best", best.as_millis());
+    println!("  create, start, wait at best: {best:?}");
     house.close().await;
 }
 
@@ -65,7 +72,8 @@ pub async fn a_command_that_is_not_there() {
     let id = house.create(vanishes).await;
     house.containers.start(&id).await.unwrap_err();
     assert_eq!(house.containers.inspect(&id).unwrap_err().kind(), ErrorKind::NotFound);
-    let error = house.containers.create(None, ContainerSpec { image: "nope".into(), ..Default::default() }).await;
+    let error =
+        house.containers.create(None, ContainerSpec { image: "nope".into(), ..Default::default() }).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
     house.close().await;
 }
@@ -75,7 +83,12 @@ pub async fn names_and_conflicts() {
     let id = house.containers.create(Some("/web"), house.spec(&["sleep", "60"])).await.unwrap().id;
     let error = house.containers.create(Some("web"), house.spec(&["true"])).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert_eq!(error.message, format!("Conflict. The container name \"/web\" is already in use by container \"{id}\". You have to remove (or rename) that container to be able to reuse that name."));
+    assert_eq!(
+        error.message,
+        format!(
+            "Conflict. The container name \"/web\" is already in use by container \"{id}\". You have to remove (or rename) that container to be able to reuse that name."
+        )
+    );
     for name in ["web", "/web", &id, &id[..6]] {
         assert_eq!(house.containers.inspect(name).unwrap().id, id);
     }
@@ -88,7 +101,10 @@ pub async fn names_and_conflicts() {
     house.containers.start("shop").await.unwrap();
     assert_eq!(house.containers.start("shop").await.unwrap_err().kind(), ErrorKind::NotModified);
     let error = house.containers.remove("shop", RemoveOptions::default()).await.unwrap_err();
-    assert_eq!(error.message, "cannot remove container \"/shop\": container is running: stop the container before removing or force remove");
+    assert_eq!(
+        error.message,
+        "cannot remove container \"/shop\": container is running: stop the container before removing or force remove"
+    );
     house.gone("shop").await;
     // The name is free at once.
     house.containers.create(Some("shop"), house.spec(&["true"])).await.unwrap();
@@ -187,12 +203,20 @@ pub async fn what_the_process_sees() {
     spec.security_opt = vec!["no-new-privileges".into()];
     let (_, output) = house.run(spec).await;
     assert!(output.starts_with("1000\n1000\n/made/for/it\nbox\nyes 1 /home/app\n"), "{output}");
-    for part in ["10.9.8.7\tdb", "LOOPBACK,UP", "\n77\n", "NoNewPrivs:\t1", "CapEff:\t0000000000000000", "Seccomp:\t2"] {
+    for part in [
+        "10.9.8.7\tdb",
+        "LOOPBACK,UP",
+        "\n77\n",
+        "NoNewPrivs:\t1",
+        "CapEff:\t0000000000000000",
+        "Seccomp:\t2",
+    ] {
         assert!(output.contains(part), "{part} in {output}");
     }
     assert!(!output.contains("writable"), "{output}");
 
-    let mut spec = house.shell("ip -o link | wc -l; ls /proc | grep -c '^[0-9]' ; id -u; cat /proc/self/status");
+    let mut spec =
+        house.shell("ip -o link | wc -l; ls /proc | grep -c '^[0-9]' ; id -u; cat /proc/self/status");
     spec.network_mode = "host".into();
     spec.pid_mode = "host".into();
     spec.privileged = true;
@@ -252,7 +276,8 @@ pub async fn lists_are_fast() {
     assert_eq!(count(&[("ancestor", "box")], 0).await, 200);
     assert_eq!(count(&[], 7).await, 7);
     assert!(house.containers.list(ListOptions::default()).await.unwrap().is_empty());
-    let pruned = house.containers.prune(&[("label".to_owned(), vec!["n=1".to_owned()])].into()).await.unwrap();
+    let pruned =
+        house.containers.prune(&[("label".to_owned(), vec!["n=1".to_owned()])].into()).await.unwrap();
     assert_eq!(pruned.deleted.len(), 20);
     house.close().await;
 }

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         files::copies_and_looks,
         crash::another_engine_takes_over,
         crash::every_failpoint,
+        crash::at_random,
     ];
     let filter = words.iter().find(|word| !word.starts_with('-'));
     if words.iter().any(|word| word == "--list") {
@@ -79,7 +80,10 @@ fn main() -> ExitCode {
         println!("test {name} ... {word} ({} ms)", begin.elapsed().as_millis());
         if result.is_ok() { passed += 1 } else { failed += 1 }
     }
-    println!("\ntest result: {}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out", if failed == 0 { "ok" } else { "FAILED" });
+    println!(
+        "\ntest result: {}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out",
+        if failed == 0 { "ok" } else { "FAILED" }
+    );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -15,21 +15,27 @@ fn both() -> LogOptions {
 
 pub async fn logs_and_follow() {
     let house = House::new().await;
-    let id = house.start(house.shell("for i in 1 2 3; do echo line $i; done; sleep 0.3; echo last; exit 0")).await;
+    let id =
+        house.start(house.shell("for i in 1 2 3; do echo line $i; done; sleep 0.3; echo last; exit 0")).await;
     let followed = house.containers.logs(&id, LogOptions { follow: true, ..both() }).await.unwrap();
     assert_eq!(text(followed).await, "line 1\nline 2\nline 3\nlast\n");
     let tail = house.containers.logs(&id, LogOptions { tail: Some(2), ..both() }).await.unwrap();
     assert_eq!(text(tail).await, "line 3\nlast\n");
-    let stamped = house.containers.logs(&id, LogOptions { timestamps: true, tail: Some(1), ..both() }).await.unwrap();
+    let stamped =
+        house.containers.logs(&id, LogOptions { timestamps: true, tail: Some(1), ..both() }).await.unwrap();
     let stamped = text(stamped).await;
     assert!(stamped.ends_with("Z last\n") && stamped.starts_with("20"), "{stamped}");
-    let none = house.containers.logs(&id, LogOptions { stderr: true, ..LogOptions::default() }).await.unwrap();
+    let none =
+        house.containers.logs(&id, LogOptions { stderr: true, ..LogOptions::default() }).await.unwrap();
     assert_eq!(text(none).await, "");
     house.containers.logs(&id, LogOptions::default()).await.err().unwrap();
 
     // Rotation under a follower's feet.
     let mut spec = house.shell("for i in $(seq 1 4000); do echo number $i; done");
-    spec.log = LogConfig { driver: "json-file".into(), options: [("max-size", "20k"), ("max-file", "50")].map(|(k, v)| (k.to_owned(), v.to_owned())).into() };
+    spec.log = LogConfig {
+        driver: "json-file".into(),
+        options: [("max-size", "20k"), ("max-file", "50")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+    };
     let id = house.create(spec).await;
     house.containers.start(&id).await.unwrap();
     let followed = house.containers.logs(&id, LogOptions { follow: true, ..both() }).await.unwrap();
@@ -107,8 +113,9 @@ pub async fn execs() {
     inner.working_dir = "/srv".into();
     assert_eq!(run(inner).await.unwrap(), (9, "1 2\n1000\n/srv\nSeccomp:\t2\n".to_owned()));
 
-    let exec = house.containers.exec_create(&id, ExecSpec { cmd: vec!["nope".into()], ..spec("") }).await.unwrap();
-    assert_eq!(house.containers.exec_ids(&id), [exec.clone()]);
+    let exec =
+        house.containers.exec_create(&id, ExecSpec { cmd: vec!["nope".into()], ..spec("") }).await.unwrap();
+    assert_eq!(house.containers.exec_ids(&id), std::slice::from_ref(&exec));
     let error = house.containers.exec_start(&exec, ExecStart::default()).await.err().unwrap();
     assert!(error.message.contains("executable file not found"), "{error}");
     assert_eq!(house.containers.exec_inspect(&exec).unwrap().exit_code, Some(127));
@@ -117,10 +124,14 @@ pub async fn execs() {
     assert_eq!(house.containers.exec_inspect("zz").unwrap_err().message, "No such exec instance: zz");
 
     let long = house.containers.exec_create(&id, spec("sleep 50")).await.unwrap();
-    let started = house.containers.exec_start(&long, ExecStart { detach: true, console_size: None }).await.unwrap();
+    let started =
+        house.containers.exec_start(&long, ExecStart { detach: true, console_size: None }).await.unwrap();
     assert!(started.stream.is_none() && house.containers.exec_inspect(&long).unwrap().running);
     house.containers.pause(&id).await.unwrap();
-    assert_eq!(house.containers.exec_create(&id, spec("true")).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        house.containers.exec_create(&id, spec("true")).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     house.containers.unpause(&id).await.unwrap();
     patience(house.containers.kill(&id, "9")).await.unwrap();
     until("its execs ended, too", || !house.containers.exec_inspect(&long).unwrap().running).await;

@@ -49,7 +49,10 @@ pub async fn kinds_of_mounts() {
     let mut spec = house.spec(&["true"]);
     spec.mounts = vec![missing];
     let error = house.containers.create(None, spec).await.unwrap_err();
-    assert_eq!(error.message, "invalid mount config for type \"bind\": bind source path does not exist: /no/such/path");
+    assert_eq!(
+        error.message,
+        "invalid mount config for type \"bind\": bind source path does not exist: /no/such/path"
+    );
     let mut spec = house.spec(&["true"]);
     spec.binds = vec!["a:/x".into(), "b:/x".into()];
     let error = house.containers.create(None, spec).await.unwrap_err();

@@ -242,8 +242,6 @@ fn scan_back(file: &File, length: u64, wanted: usize) -> io::Result<(usize, Opti
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use std::{fs, io::Write};
 
     use proptest::prelude::*;
@@ -251,7 +249,13 @@ mod tests {
     use super::*;
 
     fn append(path: &Path, text: &str) {
-        fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
     }
 
     fn rotate(path: &Path, files: u32) {

@@ -61,7 +61,9 @@ fn attributes(attrs: &BTreeMap<String, String>) -> String {
     let escape = |text: &str| -> String {
         text.bytes()
             .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    char::from(byte).to_string()
+                }
                 b' ' => "+".to_owned(),
                 byte => format!("%{byte:02X}"),
             })
@@ -94,11 +96,10 @@ pub(super) struct Rendered {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
-    const RECORD: &str = r#"{"log":"hé\n","stream":"stderr","attrs":{"b":"x,y","a":"1"},"time":"2026-01-02T03:04:05.6Z"}"#;
+    const RECORD: &str =
+        r#"{"log":"hé\n","stream":"stderr","attrs":{"b":"x,y","a":"1"},"time":"2026-01-02T03:04:05.6Z"}"#;
 
     fn all() -> LogOptions {
         LogOptions { stdout: true, stderr: true, ..LogOptions::default() }
@@ -127,7 +128,8 @@ mod tests {
         let sent = |options: LogOptions| !render(RECORD.as_bytes(), &options, true).bytes.is_empty();
         assert!(sent(LogOptions { since: Some(at), until: Some(at), ..all() }));
         assert!(!sent(LogOptions { since: Some(later), ..all() }));
-        let rendered = render(RECORD.as_bytes(), &LogOptions { until: Some(at - (later - at)), ..all() }, true);
+        let rendered =
+            render(RECORD.as_bytes(), &LogOptions { until: Some(at - (later - at)), ..all() }, true);
         assert!(rendered.past_until && rendered.bytes.is_empty());
     }
 

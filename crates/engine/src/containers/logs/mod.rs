@@ -22,7 +22,12 @@ pub(super) type Ended = tokio::sync::watch::Receiver<super::cell::Snapshot>;
 
 /// Opens the log at `path`. With `options.follow` the stream ends when `ended` says that the container does not
 /// run and all that it wrote was sent.
-pub(super) async fn open(path: &Path, options: LogOptions, tty: bool, ended: Ended) -> Result<Logs, EngineError> {
+pub(super) async fn open(
+    path: &Path,
+    options: LogOptions,
+    tty: bool,
+    ended: Ended,
+) -> Result<Logs, EngineError> {
     let owned = path.to_owned();
     let tail = options.tail;
     let reader = blocking(move || Reader::open(&owned, tail)).await?;
@@ -117,7 +122,9 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, EngineError> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| EngineError::internal(format!("reading the container's log: {error}"))),
+        Ok(result) => {
+            result.map_err(|error| EngineError::internal(format!("reading the container's log: {error}")))
+        }
         Err(error) => Err(EngineError::internal(format!("reading the container's log: {error}"))),
     }
 }

@@ -19,7 +19,8 @@ impl Watch {
     pub fn new(dir: &Path) -> Self {
         let open = || -> std::io::Result<pipe::Receiver> {
             let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-            let wanted = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+            let wanted =
+                inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
             inotify::add_watch(&fd, dir, wanted)?;
             pipe::Receiver::from_owned_fd_unchecked(fd)
         };

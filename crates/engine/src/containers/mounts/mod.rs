@@ -55,10 +55,14 @@ pub(super) fn resolve(
     for path in &spec.volumes {
         let destination = clean(path);
         if !destination.starts_with('/') {
-            return Err(EngineError::invalid(format!("invalid mount path: '{path}' mount path must be absolute")));
+            return Err(EngineError::invalid(format!(
+                "invalid mount path: '{path}' mount path must be absolute"
+            )));
         }
         if destination == "/" {
-            return Err(EngineError::invalid(format!("invalid volume specification: '{path}': invalid mount config for type \"volume\": invalid specification: destination can't be '/'")));
+            return Err(EngineError::invalid(format!(
+                "invalid volume specification: '{path}': invalid mount config for type \"volume\": invalid specification: destination can't be '/'"
+            )));
         }
         if spec.tmpfs.keys().any(|tmpfs| clean(tmpfs) == destination) {
             continue;
@@ -74,7 +78,9 @@ pub(super) fn resolve(
     }
     for path in spec.tmpfs.keys() {
         if !path.starts_with('/') {
-            return Err(EngineError::invalid(format!("invalid mount path: '{path}' mount path must be absolute")));
+            return Err(EngineError::invalid(format!(
+                "invalid mount path: '{path}' mount path must be absolute"
+            )));
         }
         points.remove(&clean(path));
     }

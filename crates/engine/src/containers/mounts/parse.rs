@@ -83,9 +83,8 @@ pub(in crate::containers) fn parse_bind(text: &str) -> Result<MountPoint, Engine
 
 fn parse_mode(text: &str, mount: &mut MountPoint) -> Result<(), EngineError> {
     let mode = mount.mode.clone();
-    let invalid = || {
-        EngineError::invalid(format!("invalid volume specification: '{text}': invalid mode: {mode}"))
-    };
+    let invalid =
+        || EngineError::invalid(format!("invalid volume specification: '{text}': invalid mode: {mode}"));
     let (mut access, mut label, mut copy, mut propagation, mut consistency) = (0, 0, 0, 0, 0);
     for option in mode.split(',').filter(|_| !mode.is_empty()) {
         match option {
@@ -206,8 +205,6 @@ pub(in crate::containers) fn parse_volumes_from(text: &str) -> Result<(&str, Opt
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use proptest::prelude::*;
 
     use super::*;

@@ -118,10 +118,13 @@ fn rule(text: &str) -> Result<LinuxDeviceCgroup, EngineError> {
     let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
     let number = |text: &str| match text {
         "*" => Ok(None),
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().map(Some).map_err(|_| invalid()),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().map(Some).map_err(|_| invalid())
+        }
         _ => Err(invalid()),
     };
-    if access.is_empty() || access.len() > 3 || !access.bytes().all(|byte| matches!(byte, b'r' | b'w' | b'm')) {
+    if access.is_empty() || access.len() > 3 || !access.bytes().all(|byte| matches!(byte, b'r' | b'w' | b'm'))
+    {
         return Err(invalid());
     }
     let mut rule = LinuxDeviceCgroup::default();
@@ -135,8 +138,6 @@ fn rule(text: &str) -> Result<LinuxDeviceCgroup, EngineError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[test]

@@ -10,9 +10,7 @@ use std::path::PathBuf;
 use pintle_runtime::{
     Seccomp,
     cgroup::Setup,
-    oci_spec::runtime::{
-        Capabilities, LinuxNamespace, LinuxNamespaceType, Process, Spec, User,
-    },
+    oci_spec::runtime::{Capabilities, LinuxNamespace, LinuxNamespaceType, Process, Spec, User},
     spec::{
         self as defaults, ResolvedUser, adjust_capabilities, available_capabilities, capability_sets,
         default_capabilities,
@@ -31,7 +29,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), EngineError> {
     security::parse(spec)?;
     devices::rules(&spec.device_cgroup_rules)?;
     limits::rlimits(&spec.ulimits)?;
-    for (key, _) in &spec.sysctls {
+    for key in spec.sysctls.keys() {
         if !key.contains('.') {
             return Err(EngineError::invalid(format!("sysctl '{key}' is not allowed")));
         }
@@ -81,7 +79,8 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
     if let Some(root) = oci.root_mut() {
         root.set_readonly(Some(spec.read_only));
     }
-    let (mounts, propagation) = mounts::build(spec, oci.mounts().clone().unwrap_or_default(), &around.sources);
+    let (mounts, propagation) =
+        mounts::build(spec, oci.mounts().clone().unwrap_or_default(), &around.sources);
     oci.set_mounts(Some(mounts));
 
     if let Some(linux) = oci.linux_mut() {
@@ -143,10 +142,8 @@ fn cwd(directory: &str) -> PathBuf {
 }
 
 fn environment(container: &Container, tty: bool, home: &str, own: &[String]) -> Vec<String> {
-    let mut base = vec![
-        format!("PATH={}", defaults::default_path()),
-        format!("HOSTNAME={}", container.hostname()),
-    ];
+    let mut base =
+        vec![format!("PATH={}", defaults::default_path()), format!("HOSTNAME={}", container.hostname())];
     if tty {
         base.push("TERM=xterm".to_owned());
     }
@@ -196,10 +193,9 @@ fn sysctls(spec: &ContainerSpec) -> Option<std::collections::HashMap<String, Str
         spec.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     if spec.network_mode != "host" && !spec.privileged {
         // As Docker: inside, neither ports below 1024 nor ping need a capability.
-        for (key, value) in [
-            ("net.ipv4.ip_unprivileged_port_start", "0"),
-            ("net.ipv4.ping_group_range", "0 2147483647"),
-        ] {
+        for (key, value) in
+            [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
+        {
             let file = format!("/proc/sys/{}", key.replace('.', "/"));
             if std::path::Path::new(&file).exists() {
                 all.entry(key.to_owned()).or_insert_with(|| value.to_owned());

@@ -14,12 +14,16 @@ pub(in crate::containers) struct Source {
 }
 
 /// All mounts in the order in which they are made, and the root's propagation if some mount needs it.
-pub(super) fn build(spec: &ContainerSpec, defaults: Vec<Mount>, sources: &[Source]) -> (Vec<Mount>, Option<String>) {
+pub(super) fn build(
+    spec: &ContainerSpec,
+    defaults: Vec<Mount>,
+    sources: &[Source],
+) -> (Vec<Mount>, Option<String>) {
     let tmpfs = spec.tmpfs.iter().map(|(path, options)| {
         let options: Vec<String> = options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
         tmpfs_mount(&clean(path), &options, true)
     });
-    let mut own: Vec<Mount> = sources.iter().map(|source| one(source)).chain(tmpfs).collect();
+    let mut own: Vec<Mount> = sources.iter().map(one).chain(tmpfs).collect();
     // A mount below another comes after it.
     own.sort_by_key(|mount| mount.destination().components().count());
 
@@ -41,7 +45,8 @@ pub(super) fn build(spec: &ContainerSpec, defaults: Vec<Mount>, sources: &[Sourc
             mount = bind("/dev/mqueue", "/dev/mqueue");
         } else if spec.privileged && (path.starts_with("/sys")) {
             // A privileged container may change the kernel's settings and its control groups.
-            let options = mount.options().iter().flatten().filter(|option| *option != "ro").cloned().collect();
+            let options =
+                mount.options().iter().flatten().filter(|option| *option != "ro").cloned().collect();
             mount.set_options(Some(options));
         }
         all.push(mount);
@@ -111,7 +116,8 @@ fn tmpfs_mount(destination: &str, wanted: &[String], rw: bool) -> Mount {
 
 /// A bind that shares its mounts needs a root that does not keep them apart.
 fn root_propagation(sources: &[Source]) -> Option<String> {
-    let any = |words: [&str; 2]| sources.iter().any(|source| words.contains(&source.point.propagation.as_str()));
+    let any =
+        |words: [&str; 2]| sources.iter().any(|source| words.contains(&source.point.propagation.as_str()));
     if any(["shared", "rshared"]) {
         Some("rshared".to_owned())
     } else if any(["slave", "rslave"]) {
@@ -144,7 +150,8 @@ mod tests {
     #[test]
     fn own_mounts_replace_defaults_and_parents_come_first() {
         let defaults = pintle_runtime::spec::default_mounts(1);
-        let spec = ContainerSpec { tmpfs: [("/a".to_owned(), String::new())].into(), ..ContainerSpec::default() };
+        let spec =
+            ContainerSpec { tmpfs: [("/a".to_owned(), String::new())].into(), ..ContainerSpec::default() };
         let sources = [source("/a/b/c", ""), source("/a/b", "rshared"), source("/dev", "")];
         let (all, propagation) = build(&spec, defaults, &sources);
         let seen = destinations(&all);

@@ -39,9 +39,9 @@ pub(super) fn parse(spec: &ContainerSpec) -> Result<Security, EngineError> {
             "label" => {}
             "systempaths" if value == "unconfined" => security.system_paths_unconfined = true,
             "no-new-privileges" => {
-                security.no_new_privileges = value.parse().map_err(|_| {
-                    EngineError::invalid(format!("invalid --security-opt 2: {option:?}"))
-                })?;
+                security.no_new_privileges = value
+                    .parse()
+                    .map_err(|_| EngineError::invalid(format!("invalid --security-opt 2: {option:?}")))?;
             }
             "writable-cgroups" => {}
             _ => return Err(EngineError::invalid(format!("invalid --security-opt 2: {option:?}"))),
@@ -54,7 +54,9 @@ fn seccomp(value: &str) -> Result<Seccomp, EngineError> {
     match value {
         "unconfined" => Ok(Seccomp::Unconfined),
         "builtin" => Ok(Seccomp::Default),
-        profile if profile.len() > LARGEST_PROFILE => Err(EngineError::invalid("the seccomp profile is too large")),
+        profile if profile.len() > LARGEST_PROFILE => {
+            Err(EngineError::invalid("the seccomp profile is too large"))
+        }
         profile => serde_json::from_str(profile)
             .map(Seccomp::Profile)
             .map_err(|error| EngineError::invalid(format!("Decoding seccomp profile failed: {error}"))),
@@ -63,8 +65,6 @@ fn seccomp(value: &str) -> Result<Seccomp, EngineError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     fn with(options: &[&str]) -> Result<Security, EngineError> {

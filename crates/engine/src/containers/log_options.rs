@@ -1,0 +1,103 @@
+//! The options of the json-file log driver.
+
+use std::path::PathBuf;
+
+use pintle_runtime::LogFile;
+
+use super::ContainerSpec;
+use crate::EngineError;
+
+/// Where and how output is kept; `None` keeps nothing.
+pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<LogFile>, EngineError> {
+    if spec.log.driver == "none" {
+        return Ok(None);
+    }
+    let mut file = LogFile { path, max_size: None, max_files: 1, ..LogFile::default() };
+    for (key, value) in &spec.log.options {
+        match key.as_str() {
+            "max-size" => file.max_size = size(value)?,
+            "max-file" => {
+                file.max_files =
+                    value.parse().ok().filter(|count| (1..=1000).contains(count)).ok_or_else(|| {
+                        EngineError::invalid(format!(
+                            "invalid log opt max-file: {value}: must be from 1 to 1000"
+                        ))
+                    })?;
+            }
+            "labels" => {
+                for name in value.split(',') {
+                    if let Some(label) = spec.labels.get(name) {
+                        file.attrs.insert(name.to_owned(), label.clone());
+                    }
+                }
+            }
+            "env" => {
+                for name in value.split(',') {
+                    if let Some((_, set)) =
+                        spec.env.iter().filter_map(|v| v.split_once('=')).find(|(k, _)| *k == name)
+                    {
+                        file.attrs.insert(name.to_owned(), set.to_owned());
+                    }
+                }
+            }
+            "tag" => {
+                if !value.is_empty() {
+                    file.attrs.insert("tag".to_owned(), value.clone());
+                }
+            }
+            "labels-regex" | "env-regex" | "compress" | "mode" | "max-buffer-size" => {}
+            _ => {
+                return Err(EngineError::invalid(format!(
+                    "unknown log opt '{key}' for json-file log driver"
+                )));
+            }
+        }
+    }
+    if file.max_size.is_none() && file.max_files > 1 {
+        return Err(EngineError::invalid("compress and max-file cannot be used when max-size is not set"));
+    }
+    Ok(Some(file))
+}
+
+/// `10m` and the like, in powers of two; `-1` means no limit.
+fn size(text: &str) -> Result<Option<u64>, EngineError> {
+    let invalid = || EngineError::invalid(format!("invalid log opt max-size: {text}"));
+    if text == "-1" {
+        return Ok(None);
+    }
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match lower.get(digits.len()..).unwrap_or_default() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(invalid()),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| invalid())?;
+    number.checked_mul(factor).filter(|bytes| *bytes > 0).map(Some).ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_options() {
+        let mut spec = ContainerSpec::default();
+        spec.log.options = [("max-size", "10m"), ("max-file", "3"), ("labels", "a,b"), ("env", "E")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        spec.labels.insert("a".into(), "1".into());
+        spec.env = vec!["E=2=3".into()];
+        let file = log_file(&spec, "/l".into()).unwrap().unwrap();
+        assert_eq!((file.max_size, file.max_files), (Some(10 << 20), 3));
+        assert_eq!(file.attrs, [("E", "2=3"), ("a", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        for (key, value) in
+            [("max-size", "x"), ("max-size", "0"), ("max-file", "0"), ("bogus", "1"), ("max-file", "2")]
+        {
+            spec.log.options = [(key.to_owned(), value.to_owned())].into();
+            log_file(&spec, "/l".into()).unwrap_err();
+        }
+    }
+}
