@@ -262,3 +262,52 @@ async fn an_init_forwards_and_reaps() {
     config.init = true;
     assert_eq!(house.run(config).await.0.code, 127);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_do_not_disturb_each_other() {
+    let house = std::sync::Arc::new(House::new());
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let house = house.clone();
+        all.spawn(async move {
+            let mut config = house.shell(&format!("echo {n}; exit {n}"));
+            config.terminal = n % 4 == 3;
+            let log = config.log.clone().unwrap().path;
+            let task = house.runtime.create(config).await.unwrap();
+            let waiting = tokio::spawn({
+                let task = task.clone();
+                async move { task.wait().await.unwrap() }
+            });
+            task.start().await.unwrap();
+            assert_eq!(patience(waiting).await.unwrap().code, n);
+            assert_eq!(harness::logged(&log, "stdout").trim(), n.to_string());
+            patience(task.delete()).await.unwrap();
+        });
+    }
+    while let Some(done) = all.join_next().await {
+        done.unwrap();
+    }
+    assert!(house.runtime.list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn execs_at_once_too() {
+    let house = std::sync::Arc::new(House::new());
+    let task = house.runtime.create(house.config(&["sleep", "1000"])).await.unwrap();
+    task.start().await.unwrap();
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let task = task.clone();
+        all.spawn(async move {
+            let script = format!("echo {n}; exit {n}");
+            let got = harness::exec_run(&task, harness::exec(&format!("e{n}"), &["sh", "-c", &script]))
+                .await
+                .unwrap();
+            assert_eq!(got, (n, format!("{n}\n"), String::new()));
+        });
+    }
+    while let Some(done) = all.join_next().await {
+        done.unwrap();
+    }
+    patience(task.delete()).await.unwrap();
+}

@@ -32,6 +32,19 @@ pub fn shim() -> PathBuf {
 
 impl Drop for House {
     fn drop(&mut self) {
+        // What a failed test left running.
+        for task in std::fs::read_dir(self.dir.path().join("tasks")).into_iter().flatten().flatten() {
+            let shim = std::fs::read_to_string(task.path().join("shim.pid")).unwrap_or_default();
+            if let Some(pid) = shim.trim().parse().ok().and_then(rustix::process::Pid::from_raw)
+                && std::fs::read_to_string(format!("/proc/{}/cmdline", shim.trim()))
+                    .is_ok_and(|line| line.contains(&*task.path().to_string_lossy()))
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            let group =
+                pintle_runtime::cgroup::Group::new(&format!("/pintle-test/{}", task.file_name().display()));
+            let _ = group.kill_all().and_then(|()| group.remove());
+        }
         // The parent of the tests' groups; still busy while another test runs.
         for root in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let _ = std::fs::remove_dir(root.path().join("pintle-test"));
