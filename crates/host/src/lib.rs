@@ -27,5 +27,6 @@ pub use error::{ErrorKind, HostError};
 pub use host::Host;
 pub use lease::{Holder, Lease};
 pub use plugin::{
-    CallStats, EventSink, Plugin, PluginAction, PluginEvent, PluginFilters, PluginState, Pushed, VolumeDriverRef,
+    CallStats, EventSink, Plugin, PluginAction, PluginEvent, PluginFilters, PluginState, Pushed,
+    VolumeDriverRef,
 };

@@ -14,9 +14,9 @@ async fn assert_agrees(house: &House, host: &Host, after: &str) {
     let ids: BTreeSet<String> = plugins.iter().map(|plugin| plugin.id.clone()).collect();
     let dirs: BTreeSet<String> = house.plugin_dirs().into_iter().collect();
     assert!(dirs.is_subset(&ids), "{after}: {dirs:?} {ids:?}");
-    let up: BTreeSet<String> = plugins.iter().filter(|plugin| plugin.enabled).map(|plugin| plugin.id.clone()).collect();
-    let tasks: BTreeSet<String> =
-        house.tasks().iter().map(|task| task.trim_start_matches("plugin-").to_owned()).collect();
+    let up: BTreeSet<String> =
+        plugins.iter().filter(|plugin| plugin.enabled).map(|plugin| plugin.id.clone()).collect();
+    let tasks: BTreeSet<String> = house.tasks().into_iter().collect();
     assert_eq!(tasks, up, "{after}: processes are those that are wanted");
     assert_eq!(house.sockets().into_iter().collect::<BTreeSet<_>>(), up, "{after}: sockets");
     for plugin in &plugins {
@@ -25,7 +25,10 @@ async fn assert_agrees(house: &House, host: &Host, after: &str) {
         assert_eq!(mounts, if plugin.enabled { 2 } else { 0 }, "{after}: {:?}", house.mounts());
     }
     let contents = house.contents();
-    assert!(contents.len() <= plugins.len() && (plugins.is_empty() || !contents.is_empty()), "{after}: {contents:?}");
+    assert!(
+        contents.len() <= plugins.len() && (plugins.is_empty() || !contents.is_empty()),
+        "{after}: {contents:?}"
+    );
 }
 
 #[tokio::test]
@@ -49,16 +52,34 @@ async fn killed_anywhere_it_converges() {
 
     let start = ["host.start.prepared", "host.start.created", "host.start.started", "host.start.listening"];
     let sweeps: [(&[&str], &[&str], &[&str]); 6] = [
-        (&["create", "vol", archive], &["host.create.unpacked", "host.install.prepared", "host.install.stored"], &[]),
-        (&["pull", "vol", &one], &["host.pull.accepted", "host.pull.unpacked", "host.install.prepared", "host.install.stored"], &[]),
+        (
+            &["create", "vol", archive],
+            &["host.create.unpacked", "host.install.prepared", "host.install.stored"],
+            &[],
+        ),
+        (
+            &["pull", "vol", &one],
+            &["host.pull.accepted", "host.pull.unpacked", "host.install.prepared", "host.install.stored"],
+            &[],
+        ),
         (&["enable", "vol"], &["host.enable.after_store", "host.enable.acknowledged"], &start),
         (&["disable", "vol"], &["host.disable.after_store", "host.stop.stopped"], &[]),
         (
             &["upgrade", "vol", &two],
-            &["host.upgrade.unpacked", "host.upgrade.stored", "host.upgrade.tried", "host.stop.stopped", "host.upgrade.settled"],
+            &[
+                "host.upgrade.unpacked",
+                "host.upgrade.stored",
+                "host.upgrade.tried",
+                "host.stop.stopped",
+                "host.upgrade.settled",
+            ],
             &start,
         ),
-        (&["remove", "vol"], &["host.stop.stopped", "host.remove.stopped", "host.remove.forgotten", "host.remove.renamed"], &[]),
+        (
+            &["remove", "vol"],
+            &["host.stop.stopped", "host.remove.stopped", "host.remove.forgotten", "host.remove.renamed"],
+            &[],
+        ),
     ];
     let mut kills = 0;
     for (command, points, more) in sweeps {
@@ -112,7 +133,10 @@ async fn killed_anywhere_it_converges() {
         host.remove("vol", true).await.unwrap();
     }
     // Blobs that were whole when the engine died stay for the next pull; the content store ages them out.
-    assert_eq!(house.plugin_dirs().len() + house.contents().len() + house.tasks().len() + house.mounts().len(), 0);
+    assert_eq!(
+        house.plugin_dirs().len() + house.contents().len() + house.tasks().len() + house.mounts().len(),
+        0
+    );
     host.shutdown(true).await;
 }
 

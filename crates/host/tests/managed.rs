@@ -21,13 +21,21 @@ async fn a_plugin_lives_serves_and_leaves_nothing() {
     let host = house.host().await;
     let id = house.create(&host, "vol", &config()).await;
     let plugin = host.get("vol").unwrap();
-    assert_eq!((plugin.id.as_str(), plugin.name.as_str(), plugin.enabled), (id.as_str(), "vol:latest", false));
+    assert_eq!(
+        (plugin.id.as_str(), plugin.name.as_str(), plugin.enabled),
+        (id.as_str(), "vol:latest", false)
+    );
     assert_eq!(plugin.state, PluginState::Disabled);
     assert!(plugin.size > 100_000);
-    assert_eq!(host.volume_driver("vol").await.unwrap_err().to_string(), "plugin vol:latest found but disabled");
+    assert_eq!(
+        host.volume_driver("vol").await.unwrap_err().to_string(),
+        "plugin vol:latest found but disabled"
+    );
 
     host.enable("vol", DEFAULT).await.unwrap();
     let plugin = host.get(&id[..12]).unwrap();
+    let unified = !Path::new("/sys/fs/cgroup/pids").exists();
+    assert!(unified || Path::new("/sys/fs/cgroup/pids/pintle").join(&id).exists());
     assert!(plugin.enabled && is_ready(&plugin) && plugin.pid.is_some());
     let error = host.enable("vol", DEFAULT).await.unwrap_err();
     assert_eq!(error.to_string(), "plugin already enabled: plugin vol:latest is enabled");
@@ -67,6 +75,7 @@ async fn a_plugin_lives_serves_and_leaves_nothing() {
     host.enable("vol:latest", DEFAULT).await.unwrap();
     host.remove("vol", true).await.unwrap();
     assert_eq!(host.get("vol").unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!Path::new("/sys/fs/cgroup/pids/pintle").join(&id).exists());
     house.assert_clean();
     let events: Vec<_> = house.events.lock().unwrap().iter().map(|e| (e.action, e.name.clone())).collect();
     let expected = [
@@ -85,14 +94,18 @@ async fn five_causes_give_five_errors() {
     let house = House::new();
     let host = house.host().await;
     let mut broken = config();
-    broken["mounts"] =
-        json!([{ "name": "data", "type": "bind", "source": "/no/such/dir", "destination": "/data", "settable": ["source"] }]);
+    broken["mounts"] = json!([{ "name": "data", "type": "bind", "source": "/no/such/dir", "destination": "/data", "settable": ["source"] }]);
     house.create(&host, "mount", &broken).await;
     house.create(&host, "vol", &config()).await;
     let foreign = foreign_archive(&house);
     host.create("arch", tokio::fs::File::open(foreign).await.unwrap()).await.unwrap();
     for (name, setting, seconds, texts) in [
-        ("vol", "MODE=exit", 20, &["exited with code 3", "reading the licence | the licence has expired"][..]),
+        (
+            "vol",
+            "MODE=exit",
+            20,
+            &["exited with code 3", "reading the licence | the licence has expired"][..],
+        ),
         ("arch", "", 20, &["wrong architecture: /bin/plugin is built for s390x, this host is"]),
         ("mount", "", 20, &["mount source \"/no/such/dir\" of mount \"data\" does not exist"]),
         ("vol", "MODE=wrong-socket", 2, &["wrong socket", "\"v.sock\"", "\"other.sock\""]),
@@ -273,12 +286,14 @@ async fn rights_are_as_the_configuration_asks_and_no_more() {
     });
     house.create(&host, "wide", &wide).await;
     house.create(&host, "plain", &config()).await;
-    for (name, capabilities, no_new_privileges) in [("wide", "00000000a82425fb", "1"), ("plain", "00000000a80425fb", "0")]
+    for (name, capabilities, no_new_privileges) in
+        [("wide", "00000000a82425fb", "1"), ("plain", "00000000a80425fb", "0")]
     {
         host.enable(name, DEFAULT).await.unwrap();
         let pid = host.get(name).unwrap().pid.unwrap();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
+        let field =
+            |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
         assert_eq!(field("CapInh:"), "0000000000000000");
         assert_eq!(field("CapAmb:"), "0000000000000000");
         for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
@@ -304,7 +319,11 @@ async fn hostile_archives_are_refused_and_leave_nothing() {
         ("absolute", |tar| raw(tar, b"/etc/evil", tar::EntryType::Regular, ""), "evil"),
         ("device", |tar| raw(tar, b"rootfs/dev0", tar::EntryType::Block, ""), "dev"),
         ("link-out", |tar| raw(tar, b"rootfs/evil", tar::EntryType::Symlink, "../../../etc"), "evil"),
-        ("hard-link-out", |tar| raw(tar, b"rootfs/evil", tar::EntryType::Link, "../../../etc/passwd"), "evil"),
+        (
+            "hard-link-out",
+            |tar| raw(tar, b"rootfs/evil", tar::EntryType::Link, "../../../etc/passwd"),
+            "evil",
+        ),
         (
             "through-link",
             |tar| {

@@ -38,7 +38,10 @@ async fn what_is_pushed_installs_under_any_name_and_is_stored_once() {
     while let Some(line) = lines.recv().await {
         texts.push(line.status);
     }
-    assert!(texts[0].contains(&format!("The push refers to repository [{}/p/vol]", registry.address)), "{texts:?}");
+    assert!(
+        texts[0].contains(&format!("The push refers to repository [{}/p/vol]", registry.address)),
+        "{texts:?}"
+    );
     assert_eq!(host.get(&id).unwrap().manifest_digest.as_deref(), Some(pushed.digest.as_str()));
 
     // Docker's form: the config's own media type, gzip layers, diff ids of the compressed layers.
@@ -68,7 +71,8 @@ async fn what_is_pushed_installs_under_any_name_and_is_stored_once() {
     host.pull(&pinned, None, granted, &Auth::None, &Progress::none()).await.unwrap();
     assert_eq!(host.list(&Default::default())[0].name, remote);
     host.remove(&remote, false).await.unwrap();
-    let pulls: Vec<_> = house.events.lock().unwrap().iter().filter(|e| e.action == PluginAction::Pull).cloned().collect();
+    let pulls: Vec<_> =
+        house.events.lock().unwrap().iter().filter(|e| e.action == PluginAction::Pull).cloned().collect();
     assert_eq!((pulls[0].id.as_str(), pulls[0].name.as_str()), (remote.as_str(), "one:latest"));
     house.assert_clean();
     host.shutdown(true).await;
@@ -102,11 +106,13 @@ async fn privileges_are_granted_exactly_and_for_one_manifest() {
         value: vec![value.into()],
         ..Privilege::default()
     };
-    let mut refused: Vec<Vec<Privilege>> = (0..3).map(|left_out| {
-        let mut some = asked.clone();
-        some.remove(left_out);
-        some
-    }).collect();
+    let mut refused: Vec<Vec<Privilege>> = (0..3)
+        .map(|left_out| {
+            let mut some = asked.clone();
+            some.remove(left_out);
+            some
+        })
+        .collect();
     refused.extend((0..3).map(|changed| {
         let mut other = asked.clone();
         other[changed].value = vec!["other".into()];
@@ -127,8 +133,12 @@ async fn privileges_are_granted_exactly_and_for_one_manifest() {
     let shown = host.privileges(&remote, &Auth::None).await.unwrap();
     wide["description"] = json!("another");
     publish(&house, &host, &remote, &wide).await;
-    let error = host.pull(&remote, Some("v"), shown.clone(), &Auth::None, &Progress::none()).await.unwrap_err();
-    assert!(error.to_string().contains("incorrect privileges") && error.to_string().contains("is now sha256:"), "{error}");
+    let error =
+        host.pull(&remote, Some("v"), shown.clone(), &Auth::None, &Progress::none()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("incorrect privileges") && error.to_string().contains("is now sha256:"),
+        "{error}"
+    );
     house.assert_clean();
     let shown = host.privileges(&remote, &Auth::None).await.unwrap();
     host.pull(&remote, Some("v"), shown, &Auth::None, &Progress::none()).await.unwrap();
@@ -160,13 +170,17 @@ async fn an_upgrade_keeps_what_the_user_changed_and_goes_back_if_it_must() {
     let at = |tag: &str| format!("{}/p/vol:{tag}", registry.address);
     let mut two = config();
     two["description"] = json!("two");
-    two["env"].as_array_mut().unwrap().push(json!({ "name": "NEW", "settable": ["value"], "value": "default" }));
+    two["env"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "name": "NEW", "settable": ["value"], "value": "default" }));
     let mut broken = config();
     broken["description"] = json!("broken");
     broken["interface"]["socket"] = json!("moved.sock");
     let mut unset = config();
     unset["description"] = json!("unset");
-    unset["mounts"] = json!([{ "name": "d", "type": "bind", "source": "", "destination": "/d", "settable": ["source"] }]);
+    unset["mounts"] =
+        json!([{ "name": "d", "type": "bind", "source": "", "destination": "/d", "settable": ["source"] }]);
     publish(&house, &host, &at("1"), &config()).await;
     publish(&house, &host, &at("2"), &two).await;
     publish(&house, &host, &at("broken"), &broken).await;
@@ -186,14 +200,20 @@ async fn an_upgrade_keeps_what_the_user_changed_and_goes_back_if_it_must() {
     let error = upgrade(&host, &at("broken")).await.unwrap_err().to_string();
     assert!(error.contains("the old one was put back") && error.contains("wrong socket"), "{error}");
     let plugin = host.get("v").unwrap();
-    assert_eq!((plugin.config.description.as_str(), plugin.state, plugin.reference), ("one", PluginState::Disabled, at("1")));
+    assert_eq!(
+        (plugin.config.description.as_str(), plugin.state, plugin.reference),
+        ("one", PluginState::Disabled, at("1"))
+    );
     host.enable("v", DEFAULT).await.unwrap();
     host.disable("v", false).await.unwrap();
     assert_eq!(house.contents().len(), 1, "nothing of the broken version is left");
 
     upgrade(&host, &at("2")).await.unwrap();
     let plugin = host.get("v").unwrap();
-    assert_eq!((plugin.id.as_str(), plugin.config.description.as_str(), plugin.enabled), (id.as_str(), "two", false));
+    assert_eq!(
+        (plugin.id.as_str(), plugin.config.description.as_str(), plugin.enabled),
+        (id.as_str(), "two", false)
+    );
     assert_eq!(plugin.settings.args, ["mine"]);
     for expected in ["DELAY=0.1", "MODE=", "NEW=default"] {
         assert!(plugin.settings.env.contains(&expected.to_owned()), "{:?}", plugin.settings.env);
@@ -248,7 +268,8 @@ async fn an_oci_package_with_other_compression_installs_and_is_pushed_in_dockers
     let manifest = fetch(&registry, &format!("/v2/p/oci/manifests/{}", pushed.digest));
     let layer = manifest["layers"][0]["digest"].as_str().unwrap();
     assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.docker.image.rootfs.diff.tar.gzip");
-    let published = fetch(&registry, &format!("/v2/p/oci/blobs/{}", manifest["config"]["digest"].as_str().unwrap()));
+    let published =
+        fetch(&registry, &format!("/v2/p/oci/blobs/{}", manifest["config"]["digest"].as_str().unwrap()));
     assert_eq!(published["rootfs"]["diff_ids"], json!([layer]));
     pull(&host, &remote, "again").await;
     host.enable("again", DEFAULT).await.unwrap();
@@ -280,7 +301,8 @@ async fn an_image_is_no_plugin() {
     drop(images);
     let host = house.host().await;
     let error = host.privileges(&remote, &Auth::None).await.unwrap_err().to_string();
-    let expected = "Encountered remote \"application/vnd.docker.container.image.v1+json\"(image) when fetching";
+    let expected =
+        "Encountered remote \"application/vnd.docker.container.image.v1+json\"(image) when fetching";
     assert!(error.contains(expected), "{error}");
     host.shutdown(true).await;
 }

@@ -55,7 +55,8 @@ impl Plugin {
         let socket = dir.path().join("p.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let (requests, connections) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
-        let (seen, opened, script): (_, _, Script) = (requests.clone(), connections.clone(), Arc::new(script));
+        let (seen, opened, script): (_, _, Script) =
+            (requests.clone(), connections.clone(), Arc::new(script));
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move {
             let mut serving = tokio::task::JoinSet::new();
@@ -174,7 +175,8 @@ async fn every_misbehaviour_ends_within_the_budget() {
         let plugin = Plugin::new(move |_| act.clone());
         let started = Instant::now();
         let budget = Budget::once(Duration::from_millis(if timeout { 200 } else { 5000 }));
-        let error = plugin.client().call("/VolumeDriver.Get", Some(b"{}\n".to_vec()), budget).await.unwrap_err();
+        let error =
+            plugin.client().call("/VolumeDriver.Get", Some(b"{}\n".to_vec()), budget).await.unwrap_err();
         assert_eq!(matches!(error, CallError::Timeout { .. }), timeout, "{error}");
         assert!(started.elapsed() < Duration::from_secs(4), "{error}");
         assert!(error.to_string().contains("plugin \"p\""), "{error}");
@@ -213,7 +215,8 @@ async fn only_exactly_200_without_err_is_success() {
     ] {
         let plugin = Plugin::new(move |_| Act::Answer(status, body));
         let volume = Volume::new(plugin.client(), PathMap::default());
-        let error = volume.create(CreateVolume { name: "v".into(), ..CreateVolume::default() }).await.unwrap_err();
+        let error =
+            volume.create(CreateVolume { name: "v".into(), ..CreateVolume::default() }).await.unwrap_err();
         assert_eq!(error.message, expected);
     }
     let plugin = Plugin::new(|_| Act::Answer(200, r#"{"Err":""}"#));
@@ -262,9 +265,8 @@ async fn get_mount_path_and_list_name_this_hosts_paths() {
 async fn the_breaker_opens_after_wasted_budgets_and_closes_when_the_plugin_is_back() {
     let healthy = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let seen = healthy.clone();
-    let plugin = Plugin::new(move |_| {
-        if seen.load(Ordering::SeqCst) { Act::Answer(200, "{}") } else { Act::Hang }
-    });
+    let plugin =
+        Plugin::new(move |_| if seen.load(Ordering::SeqCst) { Act::Answer(200, "{}") } else { Act::Hang });
     let client = plugin.client();
     let call = || client.call("/VolumeDriver.Remove", Some(b"{}\n".to_vec()), BRIEF);
     for _ in 0..3 {
@@ -292,7 +294,10 @@ async fn connecting_is_retried_and_a_refusal_is_quick() {
     let client = Client::new("p", Address::Unix(socket.clone()));
     let started = Instant::now();
     let error = client.call("/X.Y", None, Budget::once(Duration::from_secs(60))).await.unwrap_err();
-    assert!(started.elapsed() < Duration::from_millis(500) && error.to_string().contains("no such socket"), "{error}");
+    assert!(
+        started.elapsed() < Duration::from_millis(500) && error.to_string().contains("no such socket"),
+        "{error}"
+    );
     let patient = Budget { total: Duration::from_secs(10), connect: Duration::from_secs(5) };
     let (outcome, ()) = tokio::join!(client.call("/X.Y", None, patient), async {
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -9,11 +9,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, join_all},
 };
-use pintle_wire::{
-    Activation, Interface,
-    activation::ACTIVATE_PATH,
-    spec::Address,
-};
+use pintle_wire::{Activation, Interface, activation::ACTIVATE_PATH, spec::Address};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::discovery::{Found, Places};
@@ -242,8 +238,9 @@ async fn activate(name: &str, found: Found) -> Result<LegacyPlugin, HostError> {
         let text = String::from_utf8_lossy(body.get(..1024).unwrap_or(&body)).trim().to_owned();
         return Err(HostError::Internal(format!("Plugin.Activate: {text}")));
     }
-    let activation = Activation::decode(&body)
-        .map_err(|error| HostError::Internal(format!("Plugin.Activate: plugin \"{name}\" answered nonsense: {error}")))?;
+    let activation = Activation::decode(&body).map_err(|error| {
+        HostError::Internal(format!("Plugin.Activate: plugin \"{name}\" answered nonsense: {error}"))
+    })?;
     tracing::info!(plugin = name, implements = ?activation.implements, "activated a legacy plugin");
     Ok(LegacyPlugin {
         name: name.to_owned(),

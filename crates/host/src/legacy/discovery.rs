@@ -47,14 +47,16 @@ impl Places {
             [self.sockets.join(format!("{name}.sock")), self.sockets.join(name).join(format!("{last}.sock"))]
         {
             if is_socket(&path) {
-                return believed(&path).map(|()| Some(Found { address: Address::Unix(path.clone()), file: path }));
+                return believed(&path)
+                    .map(|()| Some(Found { address: Address::Unix(path.clone()), file: path }));
             }
         }
         // Docker joins the whole name twice, so `a/b` is also `a/b/a/b.sock`.
         if name.contains('/') {
             let path = self.sockets.join(name).join(format!("{name}.sock"));
             if is_socket(&path) {
-                return believed(&path).map(|()| Some(Found { address: Address::Unix(path.clone()), file: path }));
+                return believed(&path)
+                    .map(|()| Some(Found { address: Address::Unix(path.clone()), file: path }));
             }
         }
         for dir in &self.specs {
@@ -108,7 +110,8 @@ fn is_name(name: &str) -> bool {
 }
 
 fn believed(path: &Path) -> Result<(), HostError> {
-    trust::check(path).map_err(|why| HostError::Forbidden(format!("refusing the plugin at {}: {why}", path.display())))
+    trust::check(path)
+        .map_err(|why| HostError::Forbidden(format!("refusing the plugin at {}: {why}", path.display())))
 }
 
 fn read(path: &Path) -> Result<Found, HostError> {

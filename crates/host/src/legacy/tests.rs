@@ -37,7 +37,8 @@ fn serve(socket: &Path, answer: Option<&'static str>) -> Plugin {
                 while let Ok(1..) = stream.read(&mut buffer).await {
                     count.fetch_add(1, Ordering::SeqCst);
                     let Some(answer) = answer else { return std::future::pending().await };
-                    let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+                    let reply =
+                        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
                     if stream.write_all(reply.as_bytes()).await.is_err() {
                         return;
                     }

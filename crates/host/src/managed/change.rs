@@ -74,7 +74,8 @@ impl Owner {
                 self.record.name
             )));
         }
-        let replaced = self.record.previous.take().map(|previous| previous.package.blobs()).unwrap_or_default();
+        let replaced =
+            self.record.previous.take().map(|previous| previous.package.blobs()).unwrap_or_default();
         self.context.save_with_blobs(&self.record)?;
         failpoint!("host.upgrade.settled");
         self.context.drop_blobs(replaced);
@@ -145,14 +146,13 @@ impl Owner {
     /// Removes the record, then everything that it named. A crash in between is finished at the next boot.
     pub(super) async fn erase(&mut self) -> Result<(), HostError> {
         let config = self.loaded.as_ref().map(|loaded| (*loaded.config).clone()).unwrap_or_default();
-        let stopped = self.context.launcher.stop(&self.record.id, &config).await;
-        if let Err(error) = stopped {
-            tracing::warn!(plugin = self.record.name, %error, "a plugin that is removed left something behind");
-        }
+        // While anything of it is left, the record stays to tell of it.
+        self.context.launcher.stop(&self.record.id, &config).await?;
         failpoint!("host.remove.stopped");
         self.context.forget(&self.record)?;
         failpoint!("host.remove.forgotten");
-        let (dir, aside) = (self.context.paths.plugin(&self.record.id), self.context.paths.removing(&self.record.id));
+        let (dir, aside) =
+            (self.context.paths.plugin(&self.record.id), self.context.paths.removing(&self.record.id));
         let removed = blocking(move || {
             mounts::unmount_below(&dir)?;
             if dir.exists() {
@@ -172,7 +172,10 @@ impl Owner {
     /// Finishes or undoes what a crash interrupted.
     pub(super) async fn recover(&mut self) -> Result<(), HostError> {
         if self.record.previous.is_some() {
-            tracing::warn!(plugin = self.record.name, "an upgrade was interrupted; the old version is put back");
+            tracing::warn!(
+                plugin = self.record.name,
+                "an upgrade was interrupted; the old version is put back"
+            );
             self.context.launcher.clear(&self.record.id).await?;
             self.put_back().await?;
             self.context.collect().await;

@@ -11,16 +11,45 @@ pub(crate) type Reply = oneshot::Sender<Result<(), HostError>>;
 
 /// What an owner can be asked to do.
 pub(crate) enum Command {
-    Enable { typed: String, timeout: Duration, reply: Reply },
-    Disable { typed: String, force: bool, reply: Reply },
-    Set { args: Vec<String>, reply: Reply },
-    Upgrade { package: Box<Package>, reference: String, pin: Pin, reply: Reply },
-    Remove { typed: String, force: bool, reply: Reply },
-    Pushed { reference: String, digest: Digest, reply: Reply },
+    Enable {
+        typed: String,
+        timeout: Duration,
+        reply: Reply,
+    },
+    Disable {
+        typed: String,
+        force: bool,
+        reply: Reply,
+    },
+    Set {
+        args: Vec<String>,
+        reply: Reply,
+    },
+    Upgrade {
+        package: Box<Package>,
+        reference: String,
+        pin: Pin,
+        reply: Reply,
+    },
+    Remove {
+        typed: String,
+        force: bool,
+        reply: Reply,
+    },
+    Pushed {
+        reference: String,
+        digest: Digest,
+        reply: Reply,
+    },
     /// Attach to what runs, or start what is wanted. Answered when that has succeeded or failed once.
-    Boot { reply: Reply },
+    Boot {
+        reply: Reply,
+    },
     /// End the owner, and the plugin too if so told.
-    Shutdown { stop: bool, reply: Reply },
+    Shutdown {
+        stop: bool,
+        reply: Reply,
+    },
 }
 
 /// Who waits for the plugin to come up.

@@ -150,6 +150,11 @@ impl Contents {
                 let _ = fs::remove_dir_all(aside);
             }
         }
+        let pinned = self.pinned();
+        if used.is_empty() && pinned.is_empty() {
+            // Fails, as it should, while something is being unpacked there.
+            let _ = fs::remove_dir(self.paths.contents());
+        }
     }
 
     /// Removes what a crash left half unpacked. For boot, while nothing is under way.
@@ -164,7 +169,12 @@ impl Contents {
 
     /// Makes a plugin's root file system and says where it is: its layers under a writable one, or a copy of
     /// its own where the kernel has no overlay for this disk. Safe to repeat. Blocks.
-    pub(crate) fn mount(&self, id: &str, layers: &[Descriptor], generation: u32) -> Result<PathBuf, HostError> {
+    pub(crate) fn mount(
+        &self,
+        id: &str,
+        layers: &[Descriptor],
+        generation: u32,
+    ) -> Result<PathBuf, HostError> {
         self.unpack(layers)?;
         let written = self.paths.written(id, generation);
         let copy = written.join("copy");

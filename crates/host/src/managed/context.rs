@@ -54,7 +54,8 @@ impl Context {
     /// Ends the claims of plugins that there is no record of.
     pub(crate) fn release_strangers(&self, known: &[String]) -> Result<(), HostError> {
         for holder in self.images.blobs().holders()?.into_keys() {
-            let stranger = holder.strip_prefix("plugin/").is_some_and(|id| !known.iter().any(|known| known == id));
+            let stranger =
+                holder.strip_prefix("plugin/").is_some_and(|id| !known.iter().any(|known| known == id));
             if stranger {
                 self.images.blobs().release(&holder)?;
             }

@@ -88,9 +88,7 @@ fn head(rootfs: &Path, name: &str) -> Option<Vec<u8>> {
 fn judge(name: &str, head: &[u8]) -> Option<StartFailure> {
     let found = elf_machine(head)?;
     let host = host();
-    let runs = found == host
-        || (host == "amd64" && found == "386")
-        || (host == "arm64" && found == "arm");
+    let runs = found == host || (host == "amd64" && found == "386") || (host == "arm64" && found == "arm");
     (!runs).then(|| StartFailure::Architecture { binary: name.to_owned(), found, host: host.to_owned() })
 }
 
@@ -159,9 +157,12 @@ mod tests {
         symlink("/bin/real", dir.path().join("bin/link")).unwrap();
         fs::write(dir.path().join("bin/script"), "#! /bin/link -x\n").unwrap();
         fs::write(dir.path().join("bin/text"), "echo").unwrap();
-        for (entrypoint, named) in
-            [("/bin/real", "/bin/real"), ("real", "/bin/real"), ("/bin/link", "/bin/link"), ("script", "/bin/link")]
-        {
+        for (entrypoint, named) in [
+            ("/bin/real", "/bin/real"),
+            ("real", "/bin/real"),
+            ("/bin/link", "/bin/link"),
+            ("script", "/bin/link"),
+        ] {
             let failure = wrong_architecture(dir.path(), entrypoint, "/usr/bin:/bin").unwrap();
             let expected = StartFailure::Architecture {
                 binary: named.into(),
@@ -182,7 +183,8 @@ mod tests {
         let mut text = String::new();
         for number in 0..9 {
             let time = format!("2026-11-23T10:00:0{number}.000000000Z");
-            text += &serde_json::json!({"log": format!("line {number}\n"), "stream": "stderr", "time": time}).to_string();
+            text += &serde_json::json!({"log": format!("line {number}\n"), "stream": "stderr", "time": time})
+                .to_string();
             text.push('\n');
         }
         text += "half a li";

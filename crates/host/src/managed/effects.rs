@@ -101,9 +101,12 @@ impl Owner {
         for waiter in std::mem::take(&mut self.waiters) {
             let (Waiter::Enable { reply, .. } | Waiter::Boot(reply)) = waiter;
             let name = &self.record.name;
-            answer(reply, Err(HostError::Start(format!(
-                "plugin {name} did not start: {why} (it stays wanted and is tried again until it comes up or is disabled)"
-            ))));
+            answer(
+                reply,
+                Err(HostError::Start(format!(
+                    "plugin {name} did not start: {why} (it stays wanted and is tried again until it comes up or is disabled)"
+                ))),
+            );
         }
     }
 

@@ -39,7 +39,10 @@ impl StartFailure {
     pub(crate) fn is_for_the_user(&self) -> bool {
         matches!(
             self,
-            Self::MountUnset { .. } | Self::MountMissing { .. } | Self::DeviceMissing { .. } | Self::Setting(_)
+            Self::MountUnset { .. }
+                | Self::MountMissing { .. }
+                | Self::DeviceMissing { .. }
+                | Self::Setting(_)
         )
     }
 
@@ -64,5 +67,9 @@ pub(crate) fn exit_text(code: i32, oom: bool) -> String {
 
 /// The last lines of output, if any, in words.
 pub(crate) fn quoted(last_words: &[String]) -> String {
-    if last_words.is_empty() { String::new() } else { format!("; its last output: {}", last_words.join(" | ")) }
+    if last_words.is_empty() {
+        String::new()
+    } else {
+        format!("; its last output: {}", last_words.join(" | "))
+    }
 }

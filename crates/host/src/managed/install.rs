@@ -13,10 +13,9 @@ use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
 use super::{
-    content::{Pin, make_private_dir, random_hex},
-    names,
     command::Command,
-    owner,
+    content::{Pin, make_private_dir, random_hex},
+    names, owner,
     package::{self, Offer},
     plugins::Plugins,
     record::{Package, Record},
@@ -102,7 +101,8 @@ impl Plugins {
             make_private_dir(&scratch)?;
             package::create(&images, &contents, &scratch, archive)
         });
-        let (package, pin) = made.await.map_err(|error| HostError::io("reading the plugin archive", error))??;
+        let (package, pin) =
+            made.await.map_err(|error| HostError::io("reading the plugin archive", error))??;
         failpoint!("host.create.unpacked");
         let id = self.add(&reservation, String::new(), package, pin)?;
         self.context.emit(PluginAction::Create, &id, &name.familiar());
@@ -211,8 +211,13 @@ impl Plugins {
         let (package, pin) = package::fetch(images, contents, &remote, auth, offer, progress).await?;
         failpoint!("host.upgrade.unpacked");
         let reference = default_name.canonical();
-        self.ask(typed, &managed, |reply| Command::Upgrade { package: Box::new(package), reference, pin, reply })
-            .await?;
+        self.ask(typed, &managed, |reply| Command::Upgrade {
+            package: Box::new(package),
+            reference,
+            pin,
+            reply,
+        })
+        .await?;
         self.context.emit_pull(&remote.familiar(), &view.record.name);
         Ok(())
     }

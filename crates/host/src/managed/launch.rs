@@ -232,7 +232,7 @@ impl Launcher {
 
     /// Finds a plugin that outlived the last engine. `None` unless its process runs.
     pub(crate) async fn attach(&self, version: &Version) -> Result<Option<Running>, HostError> {
-        let Some(task) = self.runtime.attach_existing(&Paths::task(&version.id)).await.map_err(internal_host)? else {
+        let Some(task) = self.runtime.attach_existing(&version.id).await.map_err(internal_host)? else {
             return Ok(None);
         };
         let state = task.state().await.map_err(internal_host)?;
@@ -246,7 +246,7 @@ impl Launcher {
 
     /// Asks a plugin to end, makes it if it does not, and clears away what it leaves.
     pub(crate) async fn stop(&self, id: &str, config: &PluginConfig) -> Result<Option<i32>, HostError> {
-        let task = self.runtime.attach_existing(&Paths::task(id)).await.map_err(internal_host)?;
+        let task = self.runtime.attach_existing(id).await.map_err(internal_host)?;
         let mut code = None;
         if let Some(task) = task {
             // The kernel drops SIGTERM to a PID 1 that does not expect it: there is nothing to wait for then.
@@ -275,7 +275,7 @@ impl Launcher {
 
     /// Removes whatever a plugin's process left, dead or alive: task, root file system, sockets.
     pub(crate) async fn clear(&self, id: &str) -> Result<(), HostError> {
-        self.runtime.cleanup_orphan(&Paths::task(id)).await.map_err(internal_host)?;
+        self.runtime.cleanup_orphan(id).await.map_err(internal_host)?;
         let (rootfs, sockets) = (self.paths.rootfs(id), self.paths.sockets(id));
         blocking(move || {
             mounts::unmount_below(&rootfs)?;

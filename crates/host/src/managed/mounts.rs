@@ -11,8 +11,8 @@ use rustix::{
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
-        fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_bind_recursive, mount_change, move_mount,
-        unmount,
+        fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_bind_recursive, mount_change,
+        move_mount, unmount,
     },
 };
 
@@ -35,7 +35,11 @@ pub(crate) fn mounts_below(dir: &Path) -> io::Result<Vec<MountPoint>> {
         },
     };
     let table = fs::read("/proc/self/mountinfo")?;
-    Ok(table.split(|byte| *byte == b'\n').filter_map(parse).filter(|mount| mount.path.starts_with(&dir)).collect())
+    Ok(table
+        .split(|byte| *byte == b'\n')
+        .filter_map(parse)
+        .filter(|mount| mount.path.starts_with(&dir))
+        .collect())
 }
 
 fn parse(line: &[u8]) -> Option<MountPoint> {
@@ -53,7 +57,9 @@ fn unescape(field: &[u8]) -> PathBuf {
         let digits = after.get(..3).filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
         match digits {
             Some(digits) if first == b'\\' => {
-                bytes.push(digits.iter().fold(0u8, |value, digit| value.wrapping_mul(8).wrapping_add(digit - b'0')));
+                bytes.push(
+                    digits.iter().fold(0u8, |value, digit| value.wrapping_mul(8).wrapping_add(digit - b'0')),
+                );
                 rest = &after[3..];
             }
             _ => {
@@ -77,12 +83,15 @@ pub(crate) fn mount_overlay(lowers: &[PathBuf], upper: &Path, work: &Path, targe
         return Ok(());
     }
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let each = lowers.iter().try_for_each(|lower| fsconfig_set_string(overlay.as_fd(), "lowerdir+", lower.as_path()));
+    let each = lowers
+        .iter()
+        .try_for_each(|lower| fsconfig_set_string(overlay.as_fd(), "lowerdir+", lower.as_path()));
     match each {
         Ok(()) => {}
         // Kernels before 6.7 know only the one string.
         Err(Errno::INVAL) => {
-            let joined: Vec<String> = lowers.iter().map(|lower| lower.to_string_lossy().into_owned()).collect();
+            let joined: Vec<String> =
+                lowers.iter().map(|lower| lower.to_string_lossy().into_owned()).collect();
             fsconfig_set_string(overlay.as_fd(), "lowerdir", joined.join(":"))?;
         }
         Err(error) => return Err(error.into()),
@@ -90,8 +99,7 @@ pub(crate) fn mount_overlay(lowers: &[PathBuf], upper: &Path, work: &Path, targe
     fsconfig_set_string(overlay.as_fd(), "upperdir", upper)?;
     fsconfig_set_string(overlay.as_fd(), "workdir", work)?;
     fsconfig_create(overlay.as_fd())?;
-    let mount =
-        fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    let mount = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)?;
     move_mount(mount.as_fd(), "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     Ok(())
 }
@@ -145,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_mount_table_is_read_with_its_escapes() {
-        let line = br"36 35 98:0 /mnt1 /mnt\0402/a\134b rw,noatime shared:1 master:2 - fuse.sshfs /dev/root rw";
+        let line =
+            br"36 35 98:0 /mnt1 /mnt\0402/a\134b rw,noatime shared:1 master:2 - fuse.sshfs /dev/root rw";
         let mount = parse(line).unwrap();
         assert_eq!(mount, MountPoint { path: r"/mnt 2/a\b".into(), kind: "fuse.sshfs".into() });
         assert_eq!(parse(b""), None);

@@ -87,6 +87,9 @@ mod tests {
         assert_eq!(named.familiar(), "x/y:1");
         assert_eq!(pulled.digest().unwrap().as_str(), digest);
         let (pulled, named) = remote("localhost:5000/p").unwrap();
-        assert_eq!((pulled.familiar(), named.familiar()), ("localhost:5000/p:latest".into(), "localhost:5000/p:latest".into()));
+        assert_eq!(
+            (pulled.familiar(), named.familiar()),
+            ("localhost:5000/p:latest".into(), "localhost:5000/p:latest".into())
+        );
     }
 }

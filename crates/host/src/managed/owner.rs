@@ -11,10 +11,7 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use pintle_runtime::{ExitStatus, RuntimeError};
 use pintle_store::failpoint;
-use tokio::{
-    sync::mpsc,
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{

@@ -42,7 +42,8 @@ pub(crate) fn create(
     archive: impl Read + Send,
 ) -> Result<(Package, Pin), HostError> {
     let scratch = Scratch(scratch.join(format!("tmp-{}", random_hex(8))));
-    let refused = |error: &dyn std::fmt::Display| HostError::Package(format!("plugin archive refused: {error}"));
+    let refused =
+        |error: &dyn std::fmt::Display| HostError::Package(format!("plugin archive refused: {error}"));
     archive::unpack_into_new(archive, &scratch.0, &LIMITS, Kind::Plain).map_err(|error| refused(&error))?;
 
     let mut config = read_config(&scratch.0.join("config.json"))?;
@@ -108,7 +109,9 @@ fn read_config(path: &Path) -> Result<PluginConfig, HostError> {
     };
     if meta.len() > LARGEST_CONFIG {
         let size = meta.len();
-        return Err(HostError::Package(format!("config.json has {size} bytes; {LARGEST_CONFIG} are the most")));
+        return Err(HostError::Package(format!(
+            "config.json has {size} bytes; {LARGEST_CONFIG} are the most"
+        )));
     }
     let bytes = fs::read(path).map_err(|error| HostError::io("reading config.json", error))?;
     PluginConfig::parse(&bytes).map_err(|error| HostError::Package(format!("config.json: {error}")))
@@ -165,7 +168,9 @@ pub(crate) async fn inspect(
     }
     if let Some(layer) = manifest.layers.iter().find(|layer| !layer.urls.is_empty()) {
         let digest = layer.digest.short();
-        return Err(HostError::Package(format!("layer {digest} is to be fetched from elsewhere, which is refused")));
+        return Err(HostError::Package(format!(
+            "layer {digest} is to be fetched from elsewhere, which is refused"
+        )));
     }
     let pin = contents.pin(manifest.layers.iter().chain([&manifest.config]));
     registry.fetch(remote, auth, Scope::Plugin, &manifest.config, &Progress::none()).await?;

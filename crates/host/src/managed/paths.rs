@@ -67,15 +67,7 @@ impl Paths {
     pub(crate) fn removing(&self, id: &str) -> PathBuf {
         self.plugins.join(format!("{id}-removing"))
     }
-
-    /// The runtime's name for a plugin's task. Containers' are bare ids.
-    pub(crate) fn task(id: &str) -> String {
-        format!("{TASK_PREFIX}{id}")
-    }
 }
-
-/// What the names of plugins' tasks begin with.
-pub(crate) const TASK_PREFIX: &str = "plugin-";
 
 /// Whether `text` is a plugin's id.
 pub(crate) fn is_id(text: &str) -> bool {

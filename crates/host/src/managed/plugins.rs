@@ -14,14 +14,13 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    command::{Command, Reply},
     content::Contents,
     context::Context,
     install::Pending,
     launch::{Launcher, Running, blocking},
-    mounts, names,
-    command::{Command, Reply},
-    owner,
-    paths::{Paths, TASK_PREFIX, is_id},
+    mounts, names, owner,
+    paths::{Paths, is_id},
     push,
     record::Record,
     shared::{Managed, View},
@@ -90,9 +89,9 @@ impl Plugins {
         Ok(Self { context, pending: Arc::default() })
     }
 
-    /// Attaches to what runs and starts what is wanted, all at once.
+    /// Attaches to what runs and starts what is wanted, all at once. No process can be left that no record tells
+    /// of: the record is older than the first one and goes after the last.
     pub(crate) async fn reconcile(&self) {
-        self.end_strangers().await;
         let all = self.context.all();
         let boots = all.iter().map(|managed| async move {
             let name = managed.view().record.name.clone();
@@ -102,27 +101,6 @@ impl Plugins {
             }
         });
         join_all(boots).await;
-    }
-
-    /// Ends processes of plugins that there is no record of: their installation was never finished, or their
-    /// removal was.
-    async fn end_strangers(&self) {
-        let known = self.context.all();
-        let ids = match self.context.launcher.runtime.list().await {
-            Ok(ids) => ids,
-            Err(error) => {
-                tracing::warn!(%error, "cannot see which plugins outlived the last engine");
-                return;
-            }
-        };
-        for task in ids {
-            let Some(id) = task.strip_prefix(TASK_PREFIX) else { continue };
-            if !known.iter().any(|managed| managed.view().record.id == id)
-                && let Err(error) = self.context.launcher.clear(id).await
-            {
-                tracing::warn!(id, %error, "a removed plugin's process is left");
-            }
-        }
     }
 
     pub(crate) async fn shutdown(&self, stop: bool) {
@@ -208,7 +186,12 @@ impl Plugins {
         self.ask(typed, &managed, |reply| Command::Set { args: args.to_vec(), reply }).await
     }
 
-    pub(crate) async fn push(&self, typed: &str, auth: &Auth, progress: &Progress) -> Result<Pushed, HostError> {
+    pub(crate) async fn push(
+        &self,
+        typed: &str,
+        auth: &Auth,
+        progress: &Progress,
+    ) -> Result<Pushed, HostError> {
         let managed = self.find(typed)?;
         let view = managed.view();
         let record = &view.record;

@@ -81,7 +81,11 @@ pub(crate) async fn push(
 
 /// The configuration and layers to push. Layers that are not gzip (OCI allows others, dockerd does not) are
 /// packed again, and the configuration is made to name the new ones.
-fn for_docker(images: &Images, paths: &Paths, package: &Package) -> Result<(Descriptor, Vec<Descriptor>), HostError> {
+fn for_docker(
+    images: &Images,
+    paths: &Paths,
+    package: &Package,
+) -> Result<(Descriptor, Vec<Descriptor>), HostError> {
     let blobs = images.blobs();
     let mut layers = Vec::new();
     let mut changed = false;

@@ -8,8 +8,8 @@ use pintle_wire::config::effective_config;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    launch::Running,
     command::Command,
+    launch::Running,
     record::{Loaded, Record},
     state::State,
 };

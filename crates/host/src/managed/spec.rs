@@ -13,11 +13,10 @@ use std::{
 use pintle_runtime::{
     LogFile, Seccomp, TaskConfig,
     cgroup::Setup,
-    oci_spec::runtime::{
-        LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Mount, Spec,
-    },
+    oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Mount, Spec},
     spec::{
-        capability_sets, default_capabilities, default_device_rules, default_path, default_spec, parse_capability,
+        capability_sets, default_capabilities, default_device_rules, default_path, default_spec,
+        parse_capability,
     },
 };
 use pintle_wire::config::{Device, SeccompProfile};
@@ -30,7 +29,12 @@ const LOG_SIZE: u64 = 10 << 20;
 const LOG_FILES: u32 = 3;
 
 /// The task that runs a plugin on `rootfs`. Fails where the plugin's settings cannot work on this host.
-pub(crate) fn task(id: &str, loaded: &Loaded, rootfs: PathBuf, paths: &Paths) -> Result<TaskConfig, StartFailure> {
+pub(crate) fn task(
+    id: &str,
+    loaded: &Loaded,
+    rootfs: PathBuf,
+    paths: &Paths,
+) -> Result<TaskConfig, StartFailure> {
     let config = &loaded.config;
     let mut spec = default_spec(cgroup_setup());
     process(&mut spec, loaded)?;
@@ -58,7 +62,7 @@ pub(crate) fn task(id: &str, loaded: &Loaded, rootfs: PathBuf, paths: &Paths) ->
     spec.set_mounts(Some(all));
     linux(&mut spec, loaded)?;
 
-    let mut task = TaskConfig::new(Paths::task(id), rootfs, spec);
+    let mut task = TaskConfig::new(id, rootfs, spec);
     task.seccomp = match config.linux.seccomp.as_ref().map(|seccomp| &seccomp.profile) {
         None | Some(SeccompProfile::Unconfined) => Seccomp::Unconfined,
         Some(SeccompProfile::Default) => Seccomp::Default,
@@ -91,8 +95,9 @@ fn process(spec: &mut Spec, loaded: &Loaded) -> Result<(), StartFailure> {
     }
     let mut capabilities = default_capabilities();
     for name in &config.linux.capabilities {
-        let capability = parse_capability(name)
-            .ok_or_else(|| StartFailure::Setting(format!("the plugin asks for an unknown capability: {name:?}")))?;
+        let capability = parse_capability(name).ok_or_else(|| {
+            StartFailure::Setting(format!("the plugin asks for an unknown capability: {name:?}"))
+        })?;
         capabilities.insert(capability);
     }
     let work_dir = if config.work_dir.is_empty() { "/" } else { config.work_dir.as_str() };
@@ -113,12 +118,18 @@ fn config_mounts(loaded: &Loaded) -> Result<Vec<Mount>, StartFailure> {
     let mut mounts = Vec::new();
     for wanted in &loaded.settings.mounts {
         let Some(source) = wanted.source.as_deref().filter(|source| !source.is_empty()) else {
-            return Err(StartFailure::MountUnset { name: wanted.name.clone(), destination: wanted.destination.clone() });
+            return Err(StartFailure::MountUnset {
+                name: wanted.name.clone(),
+                destination: wanted.destination.clone(),
+            });
         };
         let mut options = wanted.options.clone();
         if wanted.kind == "bind" || wanted.kind.is_empty() {
             if !Path::new(source).exists() {
-                return Err(StartFailure::MountMissing { name: wanted.name.clone(), path: source.to_owned() });
+                return Err(StartFailure::MountMissing {
+                    name: wanted.name.clone(),
+                    path: source.to_owned(),
+                });
             }
             if !options.iter().any(|option| option == "bind" || option == "rbind") {
                 options.insert(0, "rbind".to_owned());

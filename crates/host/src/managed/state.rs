@@ -131,7 +131,9 @@ pub(crate) fn step(state: State, event: Event, longest: Duration) -> (State, Vec
         }
         (State::Degraded { failures, .. }, Event::ProbeOk) => (State::Ready { failures }, vec![]),
 
-        (State::BackingOff { failures, .. }, Event::Resume) => (State::Starting { failures }, vec![Do::Start]),
+        (State::BackingOff { failures, .. }, Event::Resume) => {
+            (State::Starting { failures }, vec![Do::Start])
+        }
         (State::BackingOff { failures, .. }, Event::Enable) => {
             (State::Starting { failures }, vec![Do::EndPause, Do::Start])
         }

@@ -26,7 +26,9 @@ impl Budget {
 #[non_exhaustive]
 pub enum CallError {
     /// The breaker is open.
-    #[error("plugin \"{plugin}\" did not answer {failures} calls in a row and is not asked for another {wait:.1?}")]
+    #[error(
+        "plugin \"{plugin}\" did not answer {failures} calls in a row and is not asked for another {wait:.1?}"
+    )]
     Open {
         /// The plugin.
         plugin: String,
@@ -78,7 +80,9 @@ pub enum CallError {
 impl From<CallError> for DriverError {
     fn from(error: CallError) -> Self {
         let kind = match &error {
-            CallError::Open { .. } | CallError::Connect { .. } | CallError::Lost { .. } => ErrorKind::Unavailable,
+            CallError::Open { .. } | CallError::Connect { .. } | CallError::Lost { .. } => {
+                ErrorKind::Unavailable
+            }
             CallError::Timeout { .. } => ErrorKind::Timeout,
             CallError::TooLarge { .. } => ErrorKind::Internal,
         };

@@ -255,8 +255,7 @@ impl Client {
     }
 
     async fn read(&self, method: &str, mut body: Incoming) -> Result<Bytes, CallError> {
-        let too_large =
-            || CallError::TooLarge { plugin: self.plugin.clone(), method: method.to_owned() };
+        let too_large = || CallError::TooLarge { plugin: self.plugin.clone(), method: method.to_owned() };
         if body.size_hint().lower() > LARGEST_ANSWER as u64 {
             return Err(too_large());
         }

@@ -112,9 +112,13 @@ mod tests {
 
     #[test]
     fn a_host_loses_its_port_and_brackets() {
-        for (host, name) in
-            [("a:1", "a"), ("a", "a"), ("[::1]:80", "::1"), ("127.0.0.1:65535", "127.0.0.1"), ("[::1]", "::1")]
-        {
+        for (host, name) in [
+            ("a:1", "a"),
+            ("a", "a"),
+            ("[::1]:80", "::1"),
+            ("127.0.0.1:65535", "127.0.0.1"),
+            ("[::1]", "::1"),
+        ] {
             assert_eq!(host_name(host), name, "{host}");
         }
     }

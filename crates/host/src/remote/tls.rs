@@ -29,9 +29,11 @@ pub(super) fn connector(config: &TlsConfig) -> Result<TlsConnector, String> {
     };
     let client = match (&config.cert_file, &config.key_file) {
         (Some(certificate), Some(key)) => {
-            let secret = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| format!("{}: {error}", key.display()))?;
-            builder.with_client_auth_cert(certificates(certificate)?, secret).map_err(|error| error.to_string())?
+            let secret =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| format!("{}: {error}", key.display()))?;
+            builder
+                .with_client_auth_cert(certificates(certificate)?, secret)
+                .map_err(|error| error.to_string())?
         }
         _ => builder.with_no_client_auth(),
     };

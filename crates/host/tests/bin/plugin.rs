@@ -103,7 +103,8 @@ fn answer(path: &str, request: &Value) -> Value {
         "/VolumeDriver.Unmount" => json!({}),
         "/VolumeDriver.List" => {
             let names = fs::read_dir(ROOT).unwrap().flatten();
-            let volumes: Vec<Value> = names.map(|entry| volume(&entry.file_name().to_string_lossy())).collect();
+            let volumes: Vec<Value> =
+                names.map(|entry| volume(&entry.file_name().to_string_lossy())).collect();
             json!({ "Volumes": volumes })
         }
         "/VolumeDriver.Capabilities" => json!({ "Capabilities": { "Scope": "local" } }),
