@@ -20,6 +20,7 @@ use crate::{
     Digest, ImageError,
     archive::{self, Kind, Limits},
     locks::Locks,
+    removal::remove_tree,
 };
 
 /// What `layer.json` says.
@@ -59,9 +60,7 @@ impl Layers {
     /// Opens the directory and removes what a crash left half unpacked or half removed.
     pub fn open(root: &Path) -> Result<Self, ImageError> {
         let tmp = root.join("tmp");
-        if tmp.exists() {
-            fs::remove_dir_all(&tmp).map_err(|error| ImageError::io("cleaning", &tmp, error))?;
-        }
+        remove_tree(&tmp).map_err(|error| ImageError::io("cleaning", &tmp, error))?;
         fs::create_dir_all(&tmp).map_err(|error| ImageError::io("creating", &tmp, error))?;
         // Whatever is in a layer, set-uid programs too, is for containers only.
         rustix::fs::chmod(root, rustix::fs::Mode::from_raw_mode(0o700))
@@ -152,9 +151,7 @@ impl Layers {
     }
 
     fn discard(&self, dir: &Path) {
-        if let Err(error) = fs::remove_dir_all(dir)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        if let Err(error) = remove_tree(dir) {
             tracing::warn!(%error, dir = %dir.display(), "an unused layer stays until the next start");
         }
     }

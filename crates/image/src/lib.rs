@@ -25,6 +25,7 @@ pub mod platform;
 pub mod progress;
 pub mod reference;
 pub mod registry;
+mod removal;
 
 pub use auth::Auth;
 pub use blobs::Blobs;

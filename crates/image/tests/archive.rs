@@ -90,6 +90,11 @@ fn every_hostile_archive_is_refused_with_a_reason_and_leaves_nothing() {
                 .done(),
             "contradicts",
         ),
+        (
+            "too deep",
+            Tar::new().pax(&[("path", "d/".repeat(900).as_bytes())]).file("x", b"").done(),
+            "nested deeper",
+        ),
         ("bzip2", b"BZh91AY".to_vec(), "bzip2"),
     ];
     for (what, bytes, reason) in table {

@@ -415,6 +415,36 @@ async fn an_index_offers_its_platforms_before_anything_is_downloaded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_serves_the_hubs_names_and_sees_no_password() {
+    let upstream = RegistryServer::start(None, None);
+    let scratch = Scratch::new();
+    let images = scratch.images();
+    let name = reference(format!("127.0.0.1:{}/library/mirrored:1", upstream.port));
+    tagged(&images, &name).await;
+    images.push(&name, &Auth::None, &Progress::none()).await.unwrap();
+    let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (seen, port) = (heads.clone(), upstream.port);
+    let mirror = server(move |head, stream| {
+        seen.lock().unwrap().push(head.to_owned());
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        reply(stream, "307 Temporary Redirect", &format!("Location: http://127.0.0.1:{port}{path}\r\n"), b"");
+    });
+    let other = Scratch::new();
+    let mirrored = other
+        .images_with(Options { mirrors: vec![format!("http://127.0.0.1:{mirror}")], ..Options::default() });
+    mirrored
+        .pull(&"mirrored:1".parse().unwrap(), None, &basic("hub", "secret"), &Progress::none())
+        .await
+        .unwrap();
+    assert_eq!(mirrored.get("mirrored:1").unwrap().id, images.get(&name.familiar()).unwrap().id);
+    let heads = heads.lock().unwrap().clone();
+    assert!(
+        !heads.is_empty() && heads.iter().all(|head| !head.to_lowercase().contains("authorization")),
+        "{heads:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_manifests_are_refused() {
     for (body, kind) in [
         (vec![b'x'; 5 << 20], ErrorKind::Corrupt),

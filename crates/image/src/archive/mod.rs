@@ -7,6 +7,8 @@
 mod compress;
 mod copy;
 mod entries;
+mod fields;
+mod nodes;
 mod pack;
 mod tree;
 mod unpack;
@@ -128,7 +130,7 @@ pub fn unpack_into_new(
 ) -> Result<Unpacked, ImageError> {
     std::fs::create_dir(dest).map_err(|error| ImageError::io("creating", dest, error))?;
     unpack(reader, dest, limits, kind).inspect_err(|_| {
-        if let Err(error) = std::fs::remove_dir_all(dest) {
+        if let Err(error) = crate::removal::remove_tree(dest) {
             tracing::warn!(%error, dir = %dest.display(), "what was unpacked could not be removed");
         }
     })

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2, unlinkat},
+    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2},
     io::Errno,
 };
 
@@ -142,14 +142,4 @@ pub(crate) fn proc_path(dir: impl AsFd, name: &[u8]) -> PathBuf {
         whole.push(path(name));
     }
     whole
-}
-
-/// Removes whatever is called so.
-pub(crate) fn remove(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
-    match unlinkat(&dir, path(name), AtFlags::empty()) {
-        // Linux says EISDIR, POSIX EPERM.
-        Err(Errno::ISDIR | Errno::PERM) => std::fs::remove_dir_all(proc_path(dir, name)),
-        Err(Errno::NOENT) => Ok(()),
-        result => Ok(result?),
-    }
 }

@@ -13,9 +13,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
-        fsetxattr, futimens, linkat, lsetxattr, makedev, mkdirat, mknodat, openat, setxattr, statat,
-        symlinkat, utimensat,
+        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown,
+        fsetxattr, futimens, makedev, mkdirat, openat, statat,
     },
     io::Errno,
 };
@@ -23,14 +22,13 @@ use rustix::{
 use super::{
     Limits, Unpacked,
     entries::{Entries, Entry, What, shown},
-    tree::{Parts, Tree, path, proc_path, remove},
+    nodes::WHITEOUT,
+    tree::{Parts, Tree, path},
 };
-use crate::ImageError;
+use crate::{ImageError, removal::remove_tree_at};
 
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-const AUFS: &[u8] = b".wh..wh.";
 const CHUNK: usize = 64 << 10;
+const MAX_DEPTH: usize = 400;
 
 /// What is done with the questionable.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +46,9 @@ pub(crate) struct Policy {
 }
 
 pub(crate) struct Unpacker<'a> {
-    tree: Tree,
+    pub(super) tree: Tree,
     limits: &'a Limits,
-    policy: Policy,
+    pub(super) policy: Policy,
     seen: HashSet<Parts>,
     /// Directories get their times last, when nothing is put into them any more.
     directories: Vec<(Parts, SystemTime)>,
@@ -134,13 +132,19 @@ impl<'a> Unpacker<'a> {
             }
         }
         let parts = Parts::clean(&entry.name).ok_or_else(climbs)?;
+        if parts.0.iter().filter(|byte| **byte == b'/').count() > MAX_DEPTH {
+            return Err(refused(format!(
+                "archive entry {} is nested deeper than {MAX_DEPTH} directories",
+                entry.shown()
+            )));
+        }
         if self.policy.strict && !self.seen.insert(parts.clone()) {
             return Err(refused(format!("archive entry {} appears twice", entry.shown())));
         }
         Ok(parts)
     }
 
-    fn open_parent(&mut self, entry: &Entry, parts: &Parts) -> Result<(), ImageError> {
+    pub(super) fn open_parent(&mut self, entry: &Entry, parts: &Parts) -> Result<(), ImageError> {
         let (dir, _) = parts.split();
         if self.parent.as_ref().is_none_or(|(open, _)| open != dir) {
             let opened = self.tree.make_dir(dir).map_err(|error| match Errno::from_io_error(&error) {
@@ -154,7 +158,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn parent(&self) -> &OwnedFd {
+    pub(super) fn parent(&self) -> &OwnedFd {
         #[expect(
             clippy::expect_used,
             reason = "every caller comes after open_parent, which sets it or fails"
@@ -196,7 +200,7 @@ impl<'a> Unpacker<'a> {
         if entry.what == What::HardLink && Parts::clean(&entry.link).as_ref() == Some(parts) {
             return Ok(());
         }
-        let removed = remove(self.parent(), base).map_err(failed(entry));
+        let removed = remove_tree_at(self.parent(), path(base)).map_err(failed(entry));
         if is_directory {
             // A descriptor of something inside would write into what is gone.
             let dir = parts.split().0.to_vec();
@@ -288,127 +292,7 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn hard_link(&mut self, entry: &Entry, parts: &Parts) -> Result<(), ImageError> {
-        let target = (!self.policy.strict || !entry.link.starts_with(b"/"))
-            .then(|| Parts::clean(&entry.link))
-            .flatten()
-            .filter(|target| !target.is_root());
-        let Some(target) = target else {
-            return Err(refused(format!(
-                "archive entry {} is a hard link out of the archive's root, to {}",
-                entry.shown(),
-                shown(&entry.link)
-            )));
-        };
-        if target == *parts {
-            return Ok(());
-        }
-        let (target_dir, target_base) = target.split();
-        let no_target = |error: io::Error| {
-            ImageError::corrupt(format!(
-                "archive entry {} is a hard link to {}: {error}",
-                entry.shown(),
-                shown(&entry.link)
-            ))
-        };
-        let dir = self.tree.dir(target_dir).map_err(no_target)?;
-        let stat = statat(&dir, path(target_base), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| no_target(error.into()))?;
-        if self.policy.strict && FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(refused(format!(
-                "archive entry {} is a hard link to {}, which is no file",
-                entry.shown(),
-                shown(&entry.link)
-            )));
-        }
-        let (_, base) = parts.split();
-        linkat(&dir, path(target_base), self.parent(), path(base), AtFlags::empty())
-            .map_err(|error| no_target(error.into()))
-    }
-
-    fn symlink(&mut self, entry: &Entry, parts: &Parts) -> Result<(), ImageError> {
-        let (dir, base) = parts.split();
-        if entry.link.is_empty() || entry.link.contains(&0) {
-            return Err(refused(format!("archive entry {} is a symlink to nothing", entry.shown())));
-        }
-        // An absolute target means the archive's root to whoever lives in it; one that climbs above is an attack
-        // on whoever does not.
-        let whole = [dir, entry.link.as_slice()].join(&b'/');
-        if !entry.link.starts_with(b"/") && Parts::clean(&whole).is_none() {
-            return Err(refused(format!(
-                "archive entry {} is a symlink out of the archive's root, to {}",
-                entry.shown(),
-                shown(&entry.link)
-            )));
-        }
-        let parent = self.parent();
-        let make = || -> io::Result<()> {
-            symlinkat(path(&entry.link), parent, path(base))?;
-            let (uid, gid) = self.owner(entry);
-            chownat(parent, path(base), uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-            for (name, value) in kept_xattrs(entry) {
-                tolerate(lsetxattr(proc_path(parent, base), name, value, XattrFlags::empty()))?;
-            }
-            Ok(utimensat(parent, path(base), &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
-        };
-        make().map_err(failed(entry))
-    }
-
-    fn node(&mut self, entry: &Entry, parts: &Parts, kind: FileType, device: u64) -> Result<(), ImageError> {
-        if kind != FileType::Fifo && !self.policy.devices {
-            return Err(refused(format!("archive entry {} is a device node", entry.shown())));
-        }
-        let parent = self.parent();
-        let (_, base) = parts.split();
-        let make = || -> io::Result<()> {
-            mknodat(parent, path(base), kind, Mode::from_raw_mode(0o600), device)?;
-            // Opened without following, so that what is changed is what was made.
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let node = openat(parent, path(base), flags, Mode::empty())?;
-            if FileType::from_raw_mode(rustix::fs::fstat(&node)?.st_mode) != kind {
-                return Err(io::Error::other("replaced while it was being made"));
-            }
-            let here = proc_path(&node, b"");
-            let (uid, gid) = self.owner(entry);
-            chownat(&node, "", uid, gid, AtFlags::EMPTY_PATH)?;
-            rustix::fs::chmod(&here, Mode::from_raw_mode(entry.mode))?;
-            for (name, value) in kept_xattrs(entry) {
-                tolerate(setxattr(&here, name, value, XattrFlags::empty()))?;
-            }
-            Ok(utimensat(parent, path(base), &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
-        };
-        make().map_err(failed(entry))
-    }
-
-    fn whiteout(&mut self, entry: &Entry, parts: &Parts) -> Result<(), ImageError> {
-        let (dir, base) = parts.split();
-        if base == OPAQUE {
-            let dir = self
-                .tree
-                .make_dir(dir)
-                .and_then(|_| self.tree.open_at(dir, OFlags::RDONLY | OFlags::DIRECTORY))
-                .map_err(failed(entry))?;
-            return fsetxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
-                .map_err(|error| failed(entry)(error.into()));
-        }
-        if base.starts_with(AUFS) {
-            // Bookkeeping of a filesystem that no kernel has any more.
-            return Ok(());
-        }
-        let hidden = &base[WHITEOUT.len()..];
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(refused(format!("archive entry {} hides no name", entry.shown())));
-        }
-        self.open_parent(entry, parts)?;
-        let parent = self.parent();
-        let make = || -> io::Result<()> {
-            remove(parent, hidden)?;
-            Ok(mknodat(parent, path(hidden), FileType::CharacterDevice, Mode::empty(), 0)?)
-        };
-        make().map_err(failed(entry))
-    }
-
-    fn owner(&self, entry: &Entry) -> (Option<Uid>, Option<Gid>) {
+    pub(super) fn owner(&self, entry: &Entry) -> (Option<Uid>, Option<Gid>) {
         let (uid, gid) = self.policy.owner.unwrap_or((entry.uid, entry.gid));
         (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
     }
@@ -438,7 +322,7 @@ impl<'a> Unpacker<'a> {
 }
 
 /// Overlay's own attributes would let an archive redirect lookups; no archive has a reason to bring them.
-fn kept_xattrs(entry: &Entry) -> impl Iterator<Item = (&str, &[u8])> {
+pub(super) fn kept_xattrs(entry: &Entry) -> impl Iterator<Item = (&str, &[u8])> {
     entry
         .xattrs
         .iter()
@@ -447,14 +331,14 @@ fn kept_xattrs(entry: &Entry) -> impl Iterator<Item = (&str, &[u8])> {
 }
 
 /// What a filesystem or a security module cannot keep is left out, as Docker does, but not capabilities' form.
-fn tolerate(result: Result<(), Errno>) -> io::Result<()> {
+pub(super) fn tolerate(result: Result<(), Errno>) -> io::Result<()> {
     match result {
         Err(Errno::NOTSUP | Errno::PERM) => Ok(()),
         result => Ok(result?),
     }
 }
 
-fn times(mtime: SystemTime) -> Timestamps {
+pub(super) fn times(mtime: SystemTime) -> Timestamps {
     let time = match mtime.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => {
             Timespec { tv_sec: since.as_secs().cast_signed(), tv_nsec: i64::from(since.subsec_nanos()) }
@@ -473,11 +357,11 @@ fn times(mtime: SystemTime) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-fn refused(text: impl Into<String>) -> ImageError {
+pub(super) fn refused(text: impl Into<String>) -> ImageError {
     ImageError::corrupt(text)
 }
 
-fn failed(entry: &Entry) -> impl Fn(io::Error) -> ImageError {
+pub(super) fn failed(entry: &Entry) -> impl Fn(io::Error) -> ImageError {
     let name = entry.shown();
     move |error| match Errno::from_io_error(&error) {
         // The archive's fault: names too long, a file used as a directory, links in a circle.

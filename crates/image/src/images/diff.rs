@@ -14,10 +14,12 @@ use crate::ImageError;
 const OURS: [&str; 7] =
     ["/.dockerenv", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev", "/proc", "/sys"];
 
+const MAX_DEPTH: usize = 256;
+
 /// Walks over the writable layer. `lower` is topmost first.
 pub(super) fn changes(upper: &Path, lower: &[PathBuf]) -> Result<Vec<Change>, ImageError> {
     let mut found = BTreeMap::new();
-    walk(upper, Path::new(""), lower, &mut found)?;
+    walk(upper, Path::new(""), lower, &mut found, 0)?;
     Ok(found.into_iter().map(|(path, kind)| Change { path, kind }).collect())
 }
 
@@ -26,6 +28,7 @@ fn walk(
     below: &Path,
     lower: &[PathBuf],
     found: &mut BTreeMap<String, ChangeKind>,
+    depth: usize,
 ) -> Result<bool, ImageError> {
     let dir = upper.join(below);
     let mut any = false;
@@ -49,7 +52,8 @@ fn walk(
             if OURS.contains(&shown.as_str()) && original.is_none() && below == Path::new("") {
                 continue;
             }
-            let inside = walk(upper, &relative, lower, found)?;
+            // A container can nest deeper than this stack; what lies there was added with what is above it.
+            let inside = depth < MAX_DEPTH && walk(upper, &relative, lower, found, depth + 1)?;
             let kind = match &original {
                 None => Some(ChangeKind::Added),
                 Some(original) => {
@@ -132,7 +136,12 @@ pub(super) fn size(dir: &Path) -> Result<u64, ImageError> {
     while let Some(dir) = left.pop() {
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Gone again, or nested deeper than a path can say.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) =>
+            {
+                continue;
+            }
             Err(error) => return Err(ImageError::io("listing", &dir, error)),
         };
         for entry in entries.flatten() {

@@ -48,6 +48,8 @@ impl Images {
         {
             freed += self.0.blobs.release(&holder)?;
         }
-        Ok(freed + self.0.blobs.clear_partial()?)
+        // What they had unpacked goes as well.
+        let layers = self.collect_layers()?;
+        Ok(freed + self.0.blobs.clear_partial()? + layers.iter().map(|(_, size)| size).sum::<u64>())
     }
 }

@@ -4,7 +4,7 @@
 //! the whole is mounted.
 
 use std::{
-    fs, io,
+    fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Images, diff, overlay, query::no_such_image};
-use crate::{Digest, ImageError, ImageId, digest::chain_ids};
+use crate::{Digest, ImageError, ImageId, digest::chain_ids, removal::remove_tree};
 
 /// Which layers a container's root filesystem needs, whatever becomes of the image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -112,12 +112,7 @@ impl Images {
         let merged = dir.join("merged");
         overlay::unmount_all(&merged)?;
         for path in [dir.join("rw"), merged] {
-            match fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(ImageError::io("removing", &path, error));
-                }
-                _ => {}
-            }
+            remove_tree(&path).map_err(|error| ImageError::io("removing", &path, error))?;
         }
         let orphaned = {
             let _commit = self.committing();

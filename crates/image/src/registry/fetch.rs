@@ -124,9 +124,9 @@ impl Attempt<'_> {
                 return Err(error);
             };
             failures = if after > before { 1 } else { failures + 1 };
-            // Nobody there at all: leave it to the next endpoint.
+            // Nobody there, perhaps because of the scheme: leave it to the next endpoint.
             let first_connect = failures == 1 && after == before && self.session.endpoint.insecure;
-            if error.kind() != ErrorKind::Unavailable || failures >= attempts || first_connect && after == 0 {
+            if error.kind() != ErrorKind::Unavailable || failures >= attempts || first_connect {
                 return Err(error);
             }
             tracing::debug!(%error, digest = %self.descriptor.digest, "a download is tried again");
