@@ -242,6 +242,17 @@ async fn the_containers_oom_score_is_not_the_shims() {
     patience(task.wait()).await.unwrap();
     assert_eq!(harness::logged(&log, "stdout"), "321\n");
     task.delete().await.unwrap();
+    if !rustix::thread::capabilities(None)
+        .unwrap()
+        .effective
+        .contains(rustix::thread::CapabilitySet::SYS_RESOURCE)
+    {
+        let mut config = house.config(&["true"]);
+        config.oom_score_adj = Some(-900);
+        let error = house.runtime.create(config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("oom_score_adj to -900"), "{error}");
+    }
 }
 
 #[tokio::test]

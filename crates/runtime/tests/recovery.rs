@@ -98,7 +98,7 @@ fn engine_in_another_process() {
     let mut spec = pintle_runtime::spec::default_spec(pintle_runtime::cgroup::Setup::detect());
     harness::process(&mut spec).set_args(serde_json::from_value(value["args"].clone()).unwrap());
     let mut config = pintle_runtime::TaskConfig::new(id, root.join("rootfs"), spec);
-    config.cgroup = format!("/pintle-test/{id}");
+    config.cgroup = format!("/pintle-runtime-test/{id}");
     config.log =
         Some(pintle_runtime::LogFile { path: value["log"].as_str().unwrap().into(), ..Default::default() });
     tokio::runtime::Runtime::new().unwrap().block_on(async {

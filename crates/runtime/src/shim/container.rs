@@ -317,12 +317,20 @@ impl OomScore {
     fn set(wanted: Option<i32>) -> Result<Self, RuntimeError> {
         let Some(wanted) = wanted else { return Ok(Self(None)) };
         let own = std::fs::read_to_string(OOM_SCORE).context(|| format!("reading {OOM_SCORE}"))?;
-        std::fs::write(OOM_SCORE, wanted.to_string()).map_err(|e| {
-            RuntimeError::Unsupported(format!(
-                "cannot set oom_score_adj to {wanted}: {e} (lowering it below {} needs CAP_SYS_RESOURCE)",
-                own.trim()
-            ))
-        })?;
+        if own.trim() == wanted.to_string() {
+            return Ok(Self(None));
+        }
+        match std::fs::write(OOM_SCORE, wanted.to_string()) {
+            Ok(()) => {}
+            // The default, which nobody asked for: an engine that may not lower its own score still runs containers.
+            Err(_) if wanted == 0 => return Ok(Self(None)),
+            Err(error) => {
+                return Err(RuntimeError::Unsupported(format!(
+                    "cannot set oom_score_adj to {wanted}: {error} (lowering it below {} needs CAP_SYS_RESOURCE)",
+                    own.trim()
+                )));
+            }
+        }
         Ok(Self(Some(own)))
     }
 

@@ -41,15 +41,17 @@ impl Drop for House {
             {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
-            let group =
-                pintle_runtime::cgroup::Group::new(&format!("/pintle-test/{}", task.file_name().display()));
+            let group = pintle_runtime::cgroup::Group::new(&format!(
+                "/pintle-runtime-test/{}",
+                task.file_name().display()
+            ));
             let _ = group.kill_all().and_then(|()| group.remove());
         }
         // The parent of the tests' groups; still busy while another test runs.
         for root in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let _ = std::fs::remove_dir(root.path().join("pintle-test"));
+            let _ = std::fs::remove_dir(root.path().join("pintle-runtime-test"));
         }
-        let _ = std::fs::remove_dir("/sys/fs/cgroup/pintle-test");
+        let _ = std::fs::remove_dir("/sys/fs/cgroup/pintle-runtime-test");
     }
 }
 
@@ -92,7 +94,7 @@ impl House {
         let mut spec = spec::default_spec(Setup::detect());
         process(&mut spec).set_args(Some(args.iter().map(|s| (*s).to_owned()).collect()));
         let mut config = TaskConfig::new(&id, &self.rootfs, spec);
-        config.cgroup = format!("/pintle-test/{id}");
+        config.cgroup = format!("/pintle-runtime-test/{id}");
         config.log =
             Some(LogFile { path: self.dir.path().join(format!("{id}-json.log")), ..LogFile::default() });
         config
