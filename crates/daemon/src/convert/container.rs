@@ -260,55 +260,13 @@ fn ports(exposed: &[String]) -> Vec<Port> {
     exposed.iter().filter_map(port).collect()
 }
 
-/// What `X-Docker-Container-Path-Stat` says: the mode is Go's, not the kernel's.
+/// What `X-Docker-Container-Path-Stat` says. The mode is Go's, which is what the image store's `stat` gives.
 pub(crate) fn path_stat(stat: &PathStat) -> container::PathStat {
-    const DIR: u32 = 1 << 31;
-    const SYMLINK: u32 = 1 << 27;
-    const DEVICE: u32 = 1 << 26;
-    const PIPE: u32 = 1 << 25;
-    const SOCKET: u32 = 1 << 24;
-    const SETUID: u32 = 1 << 23;
-    const SETGID: u32 = 1 << 22;
-    const CHAR_DEVICE: u32 = 1 << 21;
-    const STICKY: u32 = 1 << 20;
-    let kind = match stat.mode & 0o170_000 {
-        0o040_000 => DIR,
-        0o120_000 => SYMLINK,
-        0o060_000 => DEVICE,
-        0o020_000 => DEVICE | CHAR_DEVICE,
-        0o010_000 => PIPE,
-        0o140_000 => SOCKET,
-        _ => 0,
-    };
-    let bit = |kernel: u32, go: u32| if stat.mode & kernel != 0 { go } else { 0 };
     container::PathStat {
         name: stat.name.clone(),
         size: stat.size,
-        mode: kind | bit(0o4000, SETUID) | bit(0o2000, SETGID) | bit(0o1000, STICKY) | (stat.mode & 0o777),
+        mode: stat.mode,
         mtime: time::rfc3339_nano(stat.mtime),
         link_target: stat.link_target.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes_are_gos() {
-        let mode = |mode| {
-            let stat = PathStat {
-                name: String::new(),
-                size: 0,
-                mode,
-                mtime: Utc::now(),
-                link_target: String::new(),
-            };
-            path_stat(&stat).mode
-        };
-        assert_eq!(mode(0o040_755), (1 << 31) | 0o755);
-        assert_eq!(mode(0o100_644), 0o644);
-        assert_eq!(mode(0o041_777), (1 << 31) | (1 << 20) | 0o777);
-        assert_eq!(mode(0o120_777), (1 << 27) | 0o777);
     }
 }

@@ -65,7 +65,7 @@ impl<'a> Steps<'a> {
             .with_context(|| format!("no result within {LIMIT:?}; the engine's last words:\n{}", self.engine.last_words()))??;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        finish(&format!("{text}{errors}"), started.elapsed());
+        finish(&format!("{errors}{text}"), started.elapsed());
         if !output.status.success() {
             bail!("{}\n{}The engine's last words:\n{}", output.status, errors, self.engine.last_words());
         }
