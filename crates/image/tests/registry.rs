@@ -91,6 +91,28 @@ async fn what_is_pushed_comes_back_the_same() {
     other.pull(&by_digest, None, &Auth::None, &progress).await.unwrap();
     assert_eq!(other.get(&by_digest.familiar()).unwrap().repo_tags, Vec::<String>::new());
 
+    other.remove(&by_digest.familiar(), true, true, &nobody).await.unwrap();
+    // Two at once share the work, and leave nothing behind that the image does not need.
+    let (one_pull, two_pull) = tokio::join!(
+        other.pull(&name, None, &Auth::None, &progress),
+        other.pull(&name, None, &Auth::None, &progress)
+    );
+    assert_eq!(one_pull.unwrap().id, two_pull.unwrap().id);
+    drain(&mut events);
+    // A pull that is given up half way leaves what it has to the next one, and to prune.
+    other.remove(&name.familiar(), true, true, &nobody).await.unwrap();
+    assert_eq!(other.blobs().list().unwrap(), []);
+    let given_up = tokio::time::timeout(
+        std::time::Duration::from_millis(5),
+        other.pull(&name, None, &Auth::None, &progress),
+    );
+    drop(given_up.await);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    other.prune(false, &|_| false).await.unwrap();
+    assert_eq!(other.blobs().list().unwrap(), []);
+    other.pull(&name, None, &Auth::None, &progress).await.unwrap();
+    drain(&mut events);
+
     let missing = reference(format!("127.0.0.1:{}/team/box:nope", server.port));
     let error = other.pull(&missing, None, &Auth::None, &progress).await.unwrap_err();
     assert_eq!(
@@ -137,51 +159,82 @@ async fn passwords_are_asked_for_and_checked() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_works_with_the_hosts_own_authority_and_not_without() {
-    let scratch = Scratch::new();
-    let (crt, key) = (scratch.path().join("ca.crt"), scratch.path().join("ca.key"));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=registry",
-            "-addext",
-            "subjectAltName=DNS:registry.image.test,IP:127.0.0.1",
-            "-keyout",
-        ])
-        .arg(&key)
-        .arg("-out")
-        .arg(&crt)
-        .output()
-        .unwrap();
+/// A key and a certificate for `ip`: its own authority, or from one.
+fn certificate(dir: &std::path::Path, name: &str, ip: &str, authority: Option<&str>) {
+    let file = |name: &str, end: &str| dir.join(format!("{name}.{end}")).display().to_string();
+    let mut arguments: Vec<String> = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+    arguments.extend(["-subj".to_owned(), format!("/CN={name}"), "-keyout".to_owned(), file(name, "key")]);
+    arguments.extend([
+        "-out".to_owned(),
+        file(name, "pem"),
+        "-addext".to_owned(),
+        format!("subjectAltName=IP:{ip}"),
+    ]);
+    if let Some(authority) = authority {
+        arguments.extend([
+            "-CA".to_owned(),
+            file(authority, "pem"),
+            "-CAkey".to_owned(),
+            file(authority, "key"),
+        ]);
+        arguments.extend(["-addext".to_owned(), "basicConstraints=CA:FALSE".to_owned()]);
+    }
+    let made = Command::new("openssl").args(&arguments).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let server = RegistryServer::start(None, Some((&crt, &key)));
-    let name = reference(format!("127.0.0.1:{}/box:v1", server.port));
-    let images = scratch.images();
-    tagged(&images, &name).await;
-    // Loopback takes any certificate.
-    images.push(&name, &Auth::None, &Progress::none()).await.unwrap();
+}
 
-    // Another address of this machine is not loopback, so it needs a good certificate.
-    let certs = scratch.path().join("certs.d");
-    let hosts = format!("127.0.0.1:{}", server.port);
-    std::fs::create_dir_all(certs.join(&hosts)).unwrap();
-    std::fs::copy(&crt, certs.join(&hosts).join("ca.crt")).unwrap();
-    images.reload(Options { certs_dir: certs.clone(), ..Options::default() }).unwrap();
-    images.pull(&name, None, &Auth::None, &Progress::none()).await.unwrap();
-    std::fs::write(certs.join(&hosts).join("client.cert"), "no key").unwrap();
-    images.reload(Options { certs_dir: certs, ..Options::default() }).unwrap();
-    let error = images.pull(&name, None, &Auth::None, &Progress::none()).await.unwrap_err();
-    assert!(error.to_string().contains("missing key"), "{error}");
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_wants_a_certificate_from_somebody_trusted() {
+    // Loopback takes any certificate, so another address of this machine is needed. Nothing is sent.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let ip = socket
+        .connect("198.51.100.1:9")
+        .and_then(|()| socket.local_addr())
+        .map(|address| address.ip().to_string());
+    let Ok(ip) = ip else { return eprintln!("skipped: this machine has no address but loopback") };
+    let scratch = Scratch::new();
+    certificate(scratch.path(), "ca", "192.0.2.99", None);
+    certificate(scratch.path(), "leaf", &ip, Some("ca"));
+    certificate(scratch.path(), "own", &ip, None);
+    certificate(scratch.path(), "other", "192.0.2.99", None);
+    let pem = |name: &str| scratch.path().join(format!("{name}.pem"));
+    let key = |name: &str| scratch.path().join(format!("{name}.key"));
+    let images = scratch.images();
+    let none = Progress::none();
+    for (serves, trusted) in [("leaf", "ca"), ("own", "own")] {
+        let server = RegistryServer::start_at(&ip, None, Some((&pem(serves), &key(serves))));
+        let host = format!("{ip}:{}", server.port);
+        let name = reference(format!("{host}/box:v1"));
+        tagged(&images, &name).await;
+        let certs = scratch.path().join(format!("certs-{serves}"));
+        std::fs::create_dir_all(certs.join(&host)).unwrap();
+        let reload = |insecure: Option<String>| {
+            let insecure_registries = insecure.into_iter().collect();
+            images
+                .reload(Options { certs_dir: certs.clone(), insecure_registries, ..Options::default() })
+                .unwrap();
+        };
+        reload(None);
+        let error = images.push(&name, &Auth::None, &none).await.unwrap_err();
+        assert!(error.to_string().contains("certificate"), "{serves}: {error}");
+        std::fs::copy(pem("other"), certs.join(&host).join("other.crt")).unwrap();
+        reload(None);
+        let error = images.push(&name, &Auth::None, &none).await.unwrap_err();
+        assert!(error.to_string().contains("certificate"), "{serves}: {error}");
+        std::fs::copy(pem(trusted), certs.join(&host).join("ca.crt")).unwrap();
+        reload(None);
+        images.push(&name, &Auth::None, &none).await.unwrap_or_else(|error| panic!("{serves}: {error}"));
+        std::fs::write(certs.join(&host).join("client.cert"), "no key").unwrap();
+        reload(None);
+        let error = images.pull(&name, None, &Auth::None, &none).await.unwrap_err();
+        assert!(error.to_string().contains("missing key"), "{error}");
+        std::fs::remove_dir_all(certs.join(&host)).unwrap();
+        reload(Some(format!("{ip}/32")));
+        images.pull(&name, None, &Auth::None, &none).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,15 +2,15 @@
 
 use std::{
     collections::HashMap,
-    fs,
     net::IpAddr,
     path::Path,
     sync::{Arc, Mutex, Once, PoisonError},
     time::Duration,
 };
 
-use reqwest::{Certificate, Client, Identity, Url, redirect::Policy};
+use reqwest::{Client, Url, redirect::Policy};
 
+use super::certificates::Certificates;
 use crate::{ImageError, Options, reference::DEFAULT_DOMAIN};
 
 const HUB: &str = "registry-1.docker.io";
@@ -127,39 +127,13 @@ fn build(host: &str, insecure: bool, certs_dir: &Path) -> Result<Client, ImageEr
         .redirect(Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
-        .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
-        .tls_danger_accept_invalid_certs(insecure);
+        .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")));
     // A name with a slash never gets here, so this stays inside.
-    let dir = certs_dir.join(host);
-    let mut names: Vec<_> =
-        fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    names.sort();
-    let read = |path: &Path| fs::read(path).map_err(|error| ImageError::io("reading", path, error));
-    let bad = |path: &Path, error: reqwest::Error| {
-        ImageError::invalid(format!("certificate {}: {error}", path.display())).because(error)
+    builder = match Certificates::read(&certs_dir.join(host))? {
+        Some(own) if !insecure => builder.tls_backend_preconfigured(own.into_config(true)?),
+        Some(own) if own.has_identity() => builder.tls_backend_preconfigured(own.into_config(false)?),
+        _ => builder.tls_danger_accept_invalid_certs(insecure),
     };
-    for path in &names {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("crt") => {
-                let roots = Certificate::from_pem_bundle(&read(path)?).map_err(|error| bad(path, error))?;
-                builder = builder.tls_certs_merge(roots);
-            }
-            Some("cert") => {
-                let key = path.with_extension("key");
-                let mut pem = read(path)?;
-                pem.push(b'\n');
-                pem.extend(read(&key).map_err(|_| {
-                    ImageError::invalid(format!(
-                        "missing key {} for client certificate {}",
-                        key.display(),
-                        path.display()
-                    ))
-                })?);
-                builder = builder.identity(Identity::from_pem(&pem).map_err(|error| bad(path, error))?);
-            }
-            _ => {}
-        }
-    }
     builder.build().map_err(|error| {
         ImageError::internal(format!("preparing to speak to {host}: {}", super::session::cause(&error)))
             .because(error)

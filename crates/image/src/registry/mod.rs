@@ -1,5 +1,6 @@
 //! The registry client: manifests and blobs over the distribution protocol.
 
+mod certificates;
 mod challenge;
 mod fetch;
 mod hosts;

@@ -186,10 +186,14 @@ pub struct RegistryServer {
 
 impl RegistryServer {
     pub fn start(password: Option<(&str, &str)>, tls: Option<(&Path, &Path)>) -> Self {
+        Self::start_at("127.0.0.1", password, tls)
+    }
+
+    pub fn start_at(ip: &str, password: Option<(&str, &str)>, tls: Option<(&Path, &Path)>) -> Self {
         let dir = tempfile::Builder::new().prefix("image-registry-").tempdir_in("/tmp").unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port();
         let mut config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {ip}:{port}\n",
             dir.path().join("data").display()
         );
         if let Some((certificate, key)) = tls {
@@ -212,7 +216,7 @@ impl RegistryServer {
             .spawn()
             .unwrap();
         let until = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while std::net::TcpStream::connect((ip, port)).is_err() {
             assert!(Instant::now() < until, "the registry does not come up");
             std::thread::sleep(Duration::from_millis(50));
         }
