@@ -79,12 +79,13 @@ impl Shared {
         }
         failpoint!("engine.start.after_intent");
         let mounted = Mutex::new(Vec::new());
-        match self.launch(cell, &cancel, &mounted).await {
-            Ok((task, run)) => {
-                let container = cell.container();
-                // A late refusal cannot be: the turn is ours and the state is `Starting`.
-                let _ = self.advance(cell, Event::Launched(run)).await?;
-                self.announce(&container, "start", &[]);
+        let launched = match self.launch(cell, &cancel, &mounted).await {
+            Ok((task, run)) => self.set_off(cell, &task, run).await.map(|()| task),
+            Err(failed) => Err(failed),
+        };
+        match launched {
+            Ok(task) => {
+                self.announce(&cell.container(), "start", &[]);
                 self.watch_task(cell, task);
                 Ok(())
             }
@@ -104,6 +105,23 @@ impl Shared {
         }
     }
 
+    /// Lets a created task run. Its record says so by then: only so is it known, after the machine went down,
+    /// that it ran.
+    async fn set_off(&self, cell: &Cell, task: &Task, run: Run) -> Result<(), Failed> {
+        let container = cell.container();
+        let (next, _) =
+            self.decide(cell, Event::Launched(run)).map_err(|refusal| refused(&container, refusal))?;
+        let (recorded, started) = future::join(self.records.put(Arc::clone(&next)), task.start()).await;
+        failpoint!("engine.start.after_start");
+        started?;
+        if let Err(error) = recorded {
+            tracing::error!(container = %cell.id, %error, "runs, but this could not be recorded");
+        }
+        cell.show(next);
+        Ok(())
+    }
+
+    /// Mounts, writes and creates all that the process needs, up to the process itself, which waits.
     async fn launch(
         self: &Arc<Self>,
         cell: &Arc<Cell>,
@@ -162,10 +180,8 @@ impl Shared {
         } else {
             self.connect(cell, &task).await;
         }
-        // Before it can end.
+        // The time is taken before it can end.
         let run = Run { pid: task.pid().unwrap_or_default(), started_at: Utc::now() };
-        task.start().await?;
-        failpoint!("engine.start.after_start");
         Ok((task, run))
     }
 

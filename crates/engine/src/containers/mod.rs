@@ -14,8 +14,8 @@
 //! | `oci`, `hosts`, `loopback` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
 //!
-//! **What a crash leaves.** A record says `Starting` before anything is mounted or run, `Removing` before
-//! anything is deleted, and `Exited` before the shim's own record of the exit goes. The root file system is
+//! **What a crash leaves.** A record says `Starting` before anything is mounted, `Running` by the time a start is
+//! acknowledged, `Removing` before anything is deleted, and `Exited` before the shim's own record of the exit goes. The root file system is
 //! unmounted last, so one that is still mounted tells that the end of a run was not finished.
 
 use pintle_store::failpoint;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 use chrono::Utc;
 use futures_util::{StreamExt, stream};
 use pintle_contract::MountId;
-use pintle_runtime::Status;
+use pintle_runtime::{Status, TaskState};
 
 use super::{
     Containers, Event, MountKind, RestartMode, Run, State,
@@ -149,17 +149,19 @@ impl Shared {
                 self.watch_task(cell, task);
                 Ok(())
             }
-            (Some(_), Some(state)) if state.status == Status::Stopped => {
-                // It ran, and ended while nobody looked.
+            (Some(_), Some(state)) if ended_by_itself(&state, &container.life.state) => {
+                // It ran, and ended while nobody looked. A refusal only says that it was known to run.
                 let _ = self.advance(cell, launched(None)).await?;
                 let status =
                     state.exit.unwrap_or_else(|| unknown_end("its exit was not recorded".to_owned()));
                 self.ended(cell, &status).await;
                 Ok(())
             }
-            (_, _) if matches!(container.life.state, State::Starting(_)) => {
-                // The start was never finished, so it never happened.
+            (_, state) if never_ran(state.as_ref(), &container.life.state) => {
                 self.release(cell, &container.mounts).await;
+                let mut before = (*cell.container()).clone();
+                before.life.state = State::Starting(before.life.exit().cloned());
+                cell.show(Arc::new(before));
                 let event = Event::LaunchFailed {
                     code: 128,
                     error: "the engine ended while the container was being started".to_owned(),
@@ -203,6 +205,17 @@ impl Shared {
             }
         }
     }
+}
+
+/// Whether there is an end to record. Of a start that was cut short, only an end that the process itself had.
+fn ended_by_itself(task: &TaskState, recorded: &State) -> bool {
+    let own = task.exit.as_ref().is_none_or(|exit| exit.error.is_none());
+    task.status == Status::Stopped && (own || !matches!(recorded, State::Starting(_)))
+}
+
+/// Whether the start was cut short before its process ran: then it never happened.
+fn never_ran(task: Option<&TaskState>, recorded: &State) -> bool {
+    matches!(recorded, State::Starting(_)) || task.is_some_and(|task| task.status == Status::Created)
 }
 
 /// Ids of containers whose root file system is mounted.

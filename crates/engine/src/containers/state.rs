@@ -301,8 +301,7 @@ pub fn step(life: &Lifecycle, event: Event, policy: Policy) -> Result<(Lifecycle
             Ok((life.with(State::Starting(Some(exit.clone()))), vec![Commit, Launch]))
         }
 
-        // What `Starting` committed says enough: after a crash the shim tells whether it runs.
-        (State::Starting(_), Event::Launched(run)) => Ok((life.with(State::Running(run)), vec![])),
+        (State::Starting(_), Event::Launched(run)) => Ok((life.with(State::Running(run)), vec![Commit])),
         (State::Starting(last), Event::LaunchFailed { code, error, at }) => {
             let exit = Exit {
                 code,
