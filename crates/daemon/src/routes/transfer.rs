@@ -76,7 +76,8 @@ async fn import(app: Arc<App>, call: Call) -> Outcome {
             .await?;
         let name = target.map_or_else(|| id.to_string(), |target| target.familiar());
         tell(&engine, "import", id.as_str(), &name);
-        Ok(vec![Message { status: Some(id.to_string()), ..Message::default() }])
+        // The store has told the id, as the last message.
+        Ok(Vec::new())
     })
     .await
 }
@@ -185,6 +186,6 @@ mod tests {
         assert_eq!(reference("a/b", &digest).unwrap().familiar(), format!("a/b@{digest}"));
         assert_eq!(reference("a/b", "1").unwrap().familiar(), "a/b:1");
         assert_eq!(reference("a/b:2", "").unwrap().familiar(), "a/b:2");
-        reference("A/b", "1").unwrap_err();
+        reference("a/B", "1").unwrap_err();
     }
 }
