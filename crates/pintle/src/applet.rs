@@ -7,7 +7,9 @@ use std::process::ExitCode;
 pub fn main(args: &[String]) -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["write", file, text @ ..] => std::fs::write(file, text.join(" ") + "\n").map_err(|e| format!("{file}: {e}")),
+        ["write", file, text @ ..] => {
+            std::fs::write(file, text.join(" ") + "\n").map_err(|e| format!("{file}: {e}"))
+        }
         ["cat", files @ ..] => files.iter().try_for_each(|file| {
             let bytes = std::fs::read(file).map_err(|e| format!("{file}: {e}"))?;
             std::io::stdout().write_all(&bytes).map_err(|e| e.to_string())

@@ -36,14 +36,23 @@ pub fn unpack(reader: impl Read, landing: &Landing) -> anyhow::Result<()> {
             std::fs::create_dir_all(parent)?;
             let real = parent.canonicalize()?;
             let root = landing.dir.canonicalize()?;
-            anyhow::ensure!(real.starts_with(&root), "the archive tries to leave {}: {}", root.display(), path.display());
+            anyhow::ensure!(
+                real.starts_with(&root),
+                "the archive tries to leave {}: {}",
+                root.display(),
+                path.display()
+            );
         }
         if kind.is_hard_link() {
             let link = entry.link_name()?.map(|l| l.into_owned()).and_then(|l| relocate(&l, landing));
             let Some(link) = link else { continue };
             let from = landing.dir.join(link);
             let real = from.canonicalize()?;
-            anyhow::ensure!(real.starts_with(landing.dir.canonicalize()?), "the archive links outside: {}", path.display());
+            anyhow::ensure!(
+                real.starts_with(landing.dir.canonicalize()?),
+                "the archive links outside: {}",
+                path.display()
+            );
             let _ = std::fs::remove_file(&target);
             std::fs::hard_link(&real, &target)?;
             continue;
@@ -96,7 +105,8 @@ pub fn add<W: Write>(
     name: &Path,
     keep_owner: bool,
 ) -> std::io::Result<()> {
-    let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", source.display()));
+    let named =
+        |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", source.display()));
     let meta = std::fs::symlink_metadata(source).map_err(named)?;
     let mut header = tar::Header::new_gnu();
     header.set_metadata(&meta);

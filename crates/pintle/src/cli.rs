@@ -12,8 +12,15 @@ use crate::{man, quickstart};
 
 /// A container engine whose every extension point is a plugin.
 #[derive(Debug, Parser)]
-#[command(name = "pintle", version, disable_help_subcommand = false, subcommand_required = true,
-          arg_required_else_help = true, disable_version_flag = true, max_term_width = 120)]
+#[command(
+    name = "pintle",
+    version,
+    disable_help_subcommand = false,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_version_flag = true,
+    max_term_width = 120
+)]
 pub struct Cli {
     #[command(flatten)]
     pub globals: Globals,
@@ -76,7 +83,13 @@ impl Globals {
                 verify,
             }
         });
-        Selection { host: self.host.clone(), context: self.context.clone(), config_dir, current_context: None, tls }
+        Selection {
+            host: self.host.clone(),
+            context: self.context.clone(),
+            config_dir,
+            current_context: None,
+            tls,
+        }
     }
 }
 
@@ -254,7 +267,10 @@ mod tests {
         let has = |path: &str| {
             let mut at = &root;
             path.split(' ').all(|word| {
-                match at.get_subcommands().find(|s| s.get_name() == word || s.get_all_aliases().any(|a| a == word)) {
+                match at
+                    .get_subcommands()
+                    .find(|s| s.get_name() == word || s.get_all_aliases().any(|a| a == word))
+                {
                     Some(next) => {
                         at = next;
                         true

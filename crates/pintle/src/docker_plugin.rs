@@ -26,7 +26,9 @@ pub fn metadata() -> String {
 
 /// Ends this process when the stock client does: it holds a socket open for as long as it lives.
 pub fn end_with_client() {
-    let Some(address) = std::env::var("DOCKER_CLI_PLUGIN_SOCKET").ok().filter(|a| !a.is_empty()) else { return };
+    let Some(address) = std::env::var("DOCKER_CLI_PLUGIN_SOCKET").ok().filter(|a| !a.is_empty()) else {
+        return;
+    };
     std::thread::spawn(move || {
         use std::io::Read;
         use std::os::linux::net::SocketAddrExt;

@@ -64,7 +64,9 @@ fn takes_everything(command: &Command) -> bool {
 }
 
 fn subcommand<'a>(command: &'a Command, name: &str) -> Option<&'a Command> {
-    command.get_subcommands().find(|sub| sub.get_name() == name || sub.get_all_aliases().any(|alias| alias == name))
+    command
+        .get_subcommands()
+        .find(|sub| sub.get_name() == name || sub.get_all_aliases().any(|alias| alias == name))
 }
 
 /// Whether the word after the option is its value. One that may stand alone takes its value after `=` only.
@@ -110,7 +112,8 @@ fn short_options(
     let mut out = Vec::new();
     for (at, c) in cluster.char_indices() {
         let arg = command.get_arguments().find(|arg| {
-            arg.get_short() == Some(c) || arg.get_all_short_aliases().into_iter().flatten().any(|alias| alias == c)
+            arg.get_short() == Some(c)
+                || arg.get_all_short_aliases().into_iter().flatten().any(|alias| alias == c)
         })?;
         let rest = cluster.get(at + c.len_utf8()..).unwrap_or("");
         let spelt = format!("-{c}");

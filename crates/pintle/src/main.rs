@@ -35,7 +35,8 @@ use crate::failure::Failure;
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
-    let program = Path::new(&program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let program =
+        Path::new(&program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let args: Vec<OsString> = args.collect();
     let word = |at: usize| args.get(at).and_then(|a| a.to_str());
     if program == "docker-init" {
@@ -91,7 +92,10 @@ fn run(as_plugin: bool, args: Vec<OsString>) -> anyhow::Result<()> {
 /// `-D` shows what the client does; otherwise it has no log.
 fn start_log(debug: bool) {
     if debug {
-        let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::DEBUG).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_max_level(tracing::Level::DEBUG)
+            .try_init();
     }
 }
 

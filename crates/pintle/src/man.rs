@@ -20,7 +20,8 @@ impl Man {
         std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
         let mut root = crate::cli::Cli::command().disable_help_subcommand(true);
         root.build();
-        clap_mangen::generate_to(root, &self.dir).with_context(|| format!("cannot write to {}", self.dir.display()))?;
+        clap_mangen::generate_to(root, &self.dir)
+            .with_context(|| format!("cannot write to {}", self.dir.display()))?;
         println!("{}", self.dir.join("pintle.1").display());
         Ok(())
     }

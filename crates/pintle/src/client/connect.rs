@@ -29,7 +29,9 @@ async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
     Ok(match endpoint {
         Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
         Endpoint::Tcp(address, None) => Box::new(tcp(address).await?),
-        Endpoint::Tcp(address, Some(files)) => Box::new(tls::wrap(tcp(address).await?, address, files).await?),
+        Endpoint::Tcp(address, Some(files)) => {
+            Box::new(tls::wrap(tcp(address).await?, address, files).await?)
+        }
         Endpoint::Ssh(target) => Box::new(ssh(target)?),
     })
 }
@@ -65,7 +67,10 @@ fn ssh(target: &str) -> io::Result<impl Stream + use<>> {
 }
 
 /// Keeps the ssh process for as long as its output is read.
-struct Held(tokio::process::ChildStdout, #[expect(dead_code, reason = "killed on drop")] tokio::process::Child);
+struct Held(
+    tokio::process::ChildStdout,
+    #[expect(dead_code, reason = "killed on drop")] tokio::process::Child,
+);
 
 impl AsyncRead for Held {
     fn poll_read(

@@ -58,7 +58,9 @@ impl Selection {
     pub fn resolve(&self) -> Result<Endpoint, ClientError> {
         if let Some(host) = &self.host {
             if self.context.is_some() {
-                return Err(ClientError::Usage("conflicting options: cannot specify both --host and --context".into()));
+                return Err(ClientError::Usage(
+                    "conflicting options: cannot specify both --host and --context".into(),
+                ));
             }
             return self.parse(host);
         }
@@ -68,20 +70,27 @@ impl Selection {
         {
             return self.parse(&host);
         }
-        let context = self.context.clone().or_else(|| variable("DOCKER_CONTEXT")).or(self.current_context.clone());
+        let context =
+            self.context.clone().or_else(|| variable("DOCKER_CONTEXT")).or(self.current_context.clone());
         if let Some(name) = context.filter(|name| name != "default") {
             return self.parse(&context_host(&self.config_dir, &name)?);
         }
-        let found = DEFAULT_SOCKETS.iter().find(|path| Path::new(path).exists()).unwrap_or(&DEFAULT_SOCKETS[0]);
+        let found =
+            DEFAULT_SOCKETS.iter().find(|path| Path::new(path).exists()).unwrap_or(&DEFAULT_SOCKETS[0]);
         Ok(Endpoint::Unix(PathBuf::from(found)))
     }
 
     fn parse(&self, host: &str) -> Result<Endpoint, ClientError> {
         let (scheme, rest) = host.split_once("://").unwrap_or(("tcp", host));
         match scheme {
-            "unix" => Ok(Endpoint::Unix(PathBuf::from(if rest.is_empty() { DEFAULT_SOCKETS[1] } else { rest }))),
+            "unix" => {
+                Ok(Endpoint::Unix(PathBuf::from(if rest.is_empty() { DEFAULT_SOCKETS[1] } else { rest })))
+            }
             "tcp" | "http" | "https" => {
-                let tls = self.tls.clone().or_else(|| (scheme == "https").then(|| TlsFiles::in_dir(&self.config_dir)));
+                let tls = self
+                    .tls
+                    .clone()
+                    .or_else(|| (scheme == "https").then(|| TlsFiles::in_dir(&self.config_dir)));
                 let address = rest.trim_end_matches('/');
                 let port = if tls.is_some() { 2376 } else { 2375 };
                 let has_port = address.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok());
@@ -107,7 +116,9 @@ fn context_host(config_dir: &Path, name: &str) -> Result<String, ClientError> {
     let path = config_dir.join("contexts/meta").join(id).join("meta.json");
     let unusable = |why: String| ClientError::Usage(format!("context {name:?} cannot be used: {why}"));
     let size = std::fs::metadata(&path)
-        .map_err(|_| unusable(format!("there is no {}; 'docker context ls' lists what there is", path.display())))?
+        .map_err(|_| {
+            unusable(format!("there is no {}; 'docker context ls' lists what there is", path.display()))
+        })?
         .len();
     if size > MAX_CONTEXT {
         return Err(unusable(format!("{} is too large", path.display())));
@@ -177,8 +188,11 @@ mod tests {
         let id = hex::encode(Sha256::digest(b"far"));
         let meta = dir.path().join("contexts/meta").join(id);
         std::fs::create_dir_all(&meta).unwrap();
-        std::fs::write(meta.join("meta.json"), r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://far:1"}}}"#)
-            .unwrap();
+        std::fs::write(
+            meta.join("meta.json"),
+            r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://far:1"}}}"#,
+        )
+        .unwrap();
         let mut selection = Selection {
             context: Some("far".into()),
             config_dir: dir.path().to_owned(),

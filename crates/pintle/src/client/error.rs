@@ -52,7 +52,9 @@ impl ClientError {
             ErrorKind::PermissionDenied if local => {
                 " The socket belongs to root and its group: use sudo, or join that group"
             }
-            ErrorKind::ConnectionRefused => " Nothing listens there: start the engine with 'pintle daemon -H …'",
+            ErrorKind::ConnectionRefused => {
+                " Nothing listens there: start the engine with 'pintle daemon -H …'"
+            }
             _ => "",
         };
         Self::Connect { endpoint: endpoint.to_string(), source, hint }

@@ -57,20 +57,16 @@ pub struct Client {
 impl Client {
     /// Connects, and agrees on an API version: `DOCKER_API_VERSION` if set, else the newest that both speak.
     pub async fn connect(endpoint: Endpoint, headers: Vec<(String, String)>) -> Result<Self, ClientError> {
-        let mut client = Self {
-            endpoint,
-            version: NEWEST,
-            is_pintle: false,
-            headers,
-            idle: Mutex::new(Vec::new()),
-        };
+        let mut client =
+            Self { endpoint, version: NEWEST, is_pintle: false, headers, idle: Mutex::new(Vec::new()) };
         let wanted = std::env::var("DOCKER_API_VERSION").ok().filter(|v| !v.is_empty());
         let answer = client.request(Method::HEAD, "/_ping").unversioned().send().await?;
         let header = |name: &str| answer.header(name).map(str::to_owned);
         client.is_pintle = header("server").is_some_and(|s| s.to_ascii_lowercase().starts_with("pintle"));
         client.version = match wanted {
-            Some(text) => ApiVersion::parse(&text)
-                .ok_or_else(|| ClientError::Usage(format!("DOCKER_API_VERSION={text} is not a version like 1.47")))?,
+            Some(text) => ApiVersion::parse(&text).ok_or_else(|| {
+                ClientError::Usage(format!("DOCKER_API_VERSION={text} is not a version like 1.47"))
+            })?,
             None => {
                 let theirs = header("api-version").and_then(|v| ApiVersion::parse(&v)).unwrap_or(OLDEST);
                 if theirs < OLDEST {

@@ -172,18 +172,16 @@ impl Client {
 
 async fn judge(response: http::Response<hyper::body::Incoming>) -> Result<Response, ClientError> {
     let status = response.status();
-    if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::NOT_MODIFIED {
+    if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::NOT_MODIFIED
+    {
         return Ok(Response::new(response));
     }
     let bytes = Response::new(response).bytes().await?;
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
     let message = serde_json::from_slice::<Value>(&bytes).ok().map(|v| v.text("message").to_owned());
     let message = message.filter(|m| !m.is_empty()).unwrap_or(text);
-    let message = if message.is_empty() {
-        format!("status {} without a reason", status.as_u16())
-    } else {
-        message
-    };
+    let message =
+        if message.is_empty() { format!("status {} without a reason", status.as_u16()) } else { message };
     Err(ClientError::Api { status, message })
 }
 

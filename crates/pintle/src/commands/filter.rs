@@ -8,7 +8,9 @@ pub fn encode(filters: &[String]) -> Result<Option<String>> {
     let mut out = Map::new();
     for filter in filters.iter().filter(|f| !f.trim().is_empty()) {
         let Some((key, value)) = filter.split_once('=') else {
-            bail!("invalid argument {filter:?} for \"-f, --filter\" flag: bad format of filter (expected name=value)");
+            bail!(
+                "invalid argument {filter:?} for \"-f, --filter\" flag: bad format of filter (expected name=value)"
+            );
         };
         let key = key.trim().to_lowercase();
         let values = out.entry(key).or_insert_with(|| Value::Object(Map::new()));

@@ -11,6 +11,7 @@ use crate::client::{Client, ClientError};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::render::format;
+use crate::template::TemplateError;
 
 /// What can be inspected, in the order in which a bare name is looked for.
 const KINDS: [(&str, &str); 5] = [
@@ -131,7 +132,11 @@ fn text(found: &[Value], template: Option<&str>) -> Result<String> {
         return Ok(serde_json::to_string(found)? + "\n");
     }
     for document in found {
-        out += &format::document(template, document)?;
+        out +=
+            &format::document(template, document).map_err(|e| match e.downcast_ref::<TemplateError>() {
+                Some(TemplateError::Execute { .. }) => anyhow::anyhow!("template parsing error: {e}"),
+                _ => e,
+            })?;
         out.push('\n');
     }
     Ok(out)
@@ -144,7 +149,11 @@ async fn find(client: &Client, name: &str, kind: Option<&str>, size: bool) -> Re
             "networks" | "volumes" => format!("/{path}/{name}"),
             _ => format!("/{path}/{name}/json"),
         };
-        let request = if size && path.starts_with("/containers") { client.get(path).query("size", "1") } else { client.get(path) };
+        let request = if size && path.starts_with("/containers") {
+            client.get(path).query("size", "1")
+        } else {
+            client.get(path)
+        };
         match request.value().await {
             Ok(document) => return Ok(document),
             Err(error) if kind.is_some() => return Err(error),

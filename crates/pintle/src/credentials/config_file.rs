@@ -34,7 +34,8 @@ impl ConfigFile {
                 if text.iter().all(u8::is_ascii_whitespace) {
                     empty()
                 } else {
-                    serde_json::from_slice(&text).with_context(|| format!("{} is not valid JSON", path.display()))?
+                    serde_json::from_slice(&text)
+                        .with_context(|| format!("{} is not valid JSON", path.display()))?
                 }
             }
         };
@@ -133,8 +134,12 @@ impl ConfigFile {
         }
         let scratch = dir.join(format!(".config.json.{}", std::process::id()));
         let write = || -> std::io::Result<()> {
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&scratch)?;
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&scratch)?;
             file.write_all(&pretty(&self.root)?)?;
             file.sync_all()?;
             std::fs::rename(&scratch, &path)
@@ -168,7 +173,8 @@ mod tests {
     fn unknown_keys_survive_a_write_and_the_file_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
-        std::fs::write(&path, r#"{"future": {"x": [1]}, "auths": {"a": {}}, "credHelpers": {"b": "bh"}}"#).unwrap();
+        std::fs::write(&path, r#"{"future": {"x": [1]}, "auths": {"a": {}}, "credHelpers": {"b": "bh"}}"#)
+            .unwrap();
         let mut config = ConfigFile::load(dir.path()).unwrap();
         config.set_auth("c", json!({"auth": "eA=="}));
         assert!(config.remove_auth("a"));
@@ -200,6 +206,9 @@ mod tests {
             r#"{"HttpHeaders": {"X-Meta-A": "1", "user-agent": "evil"}}"#,
         )
         .unwrap();
-        assert_eq!(ConfigFile::load(dir.path()).unwrap().headers(), [("X-Meta-A".to_owned(), "1".to_owned())]);
+        assert_eq!(
+            ConfigFile::load(dir.path()).unwrap().headers(),
+            [("X-Meta-A".to_owned(), "1".to_owned())]
+        );
     }
 }

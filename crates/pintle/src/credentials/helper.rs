@@ -38,7 +38,9 @@ pub enum HelperError {
         path: String,
     },
     /// It ran out of time.
-    #[error("{program} did not answer '{action}' within {seconds} s and was stopped; is its key chain locked?")]
+    #[error(
+        "{program} did not answer '{action}' within {seconds} s and was stopped; is its key chain locked?"
+    )]
     TimedOut {
         /// The helper.
         program: String,

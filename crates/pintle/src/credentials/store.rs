@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
 
-use super::helper::{self, HelperError};
 use super::ConfigFile;
+use super::helper::{self, HelperError};
 use crate::json::Fields;
 
 /// The key of Docker Hub in every store.
@@ -59,8 +59,16 @@ impl Credentials {
 /// The registry that an image or plugin reference names: `docker.io`, `localhost:5000`.
 pub fn registry_of(reference: &str) -> String {
     match reference.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase) => {
-            if first == "index.docker.io" { "docker.io".to_owned() } else { first.to_owned() }
+        Some((first, _))
+            if first.contains(['.', ':'])
+                || first == "localhost"
+                || first.chars().any(char::is_uppercase) =>
+        {
+            if first == "index.docker.io" {
+                "docker.io".to_owned()
+            } else {
+                first.to_owned()
+            }
         }
         _ => "docker.io".to_owned(),
     }
@@ -90,7 +98,8 @@ pub async fn lookup(config: &ConfigFile, registry: &str) -> Result<Credentials, 
         program: format!("docker-credential-{name}"),
         reason: reason.to_owned(),
     };
-    let answer: Value = serde_json::from_str(&text).map_err(|_| failed("its answer is not the JSON that it owes"))?;
+    let answer: Value =
+        serde_json::from_str(&text).map_err(|_| failed("its answer is not the JSON that it owes"))?;
     let (username, secret) = (answer.text("Username").to_owned(), answer.text("Secret").to_owned());
     if username.is_empty() && secret.is_empty() {
         return Err(failed("its answer has neither Username nor Secret"));
@@ -161,7 +170,8 @@ pub async fn save(config: &mut ConfigFile, credentials: &Credentials) -> anyhow:
         Some(name) => {
             let secret = if token { &credentials.identity_token } else { &credentials.password };
             let user = if token { TOKEN_USER } else { &credentials.username };
-            let input = json!({"ServerURL": credentials.server, "Username": user, "Secret": secret}).to_string();
+            let input =
+                json!({"ServerURL": credentials.server, "Username": user, "Secret": secret}).to_string();
             helper::run(&name, "store", &input).await?;
             config.set_auth(&credentials.server, json!({}));
             false
@@ -251,7 +261,10 @@ mod tests {
             r#"{"credHelpers": {"a.example": "no-such-helper-here"}, "auths": {"a.example": {"auth": "dTpw"}, "b.example": {"auth": "dTpw"}}}"#,
         );
         assert!(matches!(lookup(&config, "a.example").await, Err(HelperError::Missing(_))));
-        assert!(!lookup(&config, "b.example").await.unwrap().is_empty(), "other registries do not need the helper");
+        assert!(
+            !lookup(&config, "b.example").await.unwrap().is_empty(),
+            "other registries do not need the helper"
+        );
     }
 
     #[test]

@@ -83,7 +83,8 @@ fn processes(dir: &Path) -> Vec<(i32, String)> {
         .filter(|pid| *pid != own)
         .filter_map(|pid| {
             let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let words: Vec<String> = command.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+            let words: Vec<String> =
+                command.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
             let is_shim = words.iter().any(|w| w == "shim");
             (is_shim && words.iter().any(|w| Path::new(w).starts_with(dir))).then(|| (pid, words.join(" ")))
         })

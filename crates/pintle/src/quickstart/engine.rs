@@ -88,7 +88,10 @@ impl Engine {
                 bail!("the engine ended ({status}); its last words:\n{}", self.last_words());
             }
             if started.elapsed() > START_LIMIT {
-                bail!("the engine did not answer within {START_LIMIT:?}; its last words:\n{}", self.last_words());
+                bail!(
+                    "the engine did not answer within {START_LIMIT:?}; its last words:\n{}",
+                    self.last_words()
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

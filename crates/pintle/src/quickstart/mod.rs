@@ -56,8 +56,15 @@ impl Quickstart {
         let failed_step = steps.current().to_owned();
         let keep = self.keep && outcome.is_ok();
         if keep {
-            println!("\nThe engine is still running. To use it:\n\n  export DOCKER_HOST={}\n  pintle plugin ls --wide\n", engine.host());
-            println!("It keeps everything in {}. To end it and remove that:\n\n  {}\n", dir.display(), engine.how_to_end());
+            println!(
+                "\nThe engine is still running. To use it:\n\n  export DOCKER_HOST={}\n  pintle plugin ls --wide\n",
+                engine.host()
+            );
+            println!(
+                "It keeps everything in {}. To end it and remove that:\n\n  {}\n",
+                dir.display(),
+                engine.how_to_end()
+            );
             engine.release();
             return Ok(());
         }
@@ -67,7 +74,11 @@ impl Quickstart {
                 println!("\nDone in {:.1} s. Nothing of it is left.", started.elapsed().as_secs_f64());
                 Ok(())
             }
-            Ok(()) => Err(Failure::new(1, format!("all steps worked, but this could not be cleaned up:\n{}", leftovers.join("\n"))).into()),
+            Ok(()) => Err(Failure::new(
+                1,
+                format!("all steps worked, but this could not be cleaned up:\n{}", leftovers.join("\n")),
+            )
+            .into()),
             Err(error) => {
                 let mut message = format!("\nThe quickstart failed at: {failed_step}\n{error:#}");
                 if !leftovers.is_empty() {

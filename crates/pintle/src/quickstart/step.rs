@@ -60,9 +60,9 @@ impl<'a> Steps<'a> {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(LIMIT, child)
-            .await
-            .with_context(|| format!("no result within {LIMIT:?}; the engine's last words:\n{}", self.engine.last_words()))??;
+        let output = tokio::time::timeout(LIMIT, child).await.with_context(|| {
+            format!("no result within {LIMIT:?}; the engine's last words:\n{}", self.engine.last_words())
+        })??;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         finish(&format!("{errors}{text}"), started.elapsed());

@@ -118,7 +118,9 @@ fn without_functions(body: &str) -> String {
     while let Some((before, after)) = rest.split_once("{{") {
         out += before;
         let (action, tail) = after.split_once("}}").unwrap_or((after, ""));
-        let field = action.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '|')).find(|w| w.starts_with('.'));
+        let field = action
+            .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '|'))
+            .find(|w| w.starts_with('.'));
         if let Some(field) = field {
             // `{{.Label "x"}}` and the like: the header is that of the field.
             out += &format!("{{{{{field}}}}}");
@@ -147,11 +149,8 @@ mod tests {
 
     use super::*;
 
-    const COLUMNS: Columns = Columns {
-        shown: &[("ID", "ID"), ("Name", "NAME")],
-        hidden: &[("Size", "SIZE")],
-        quiet: "ID",
-    };
+    const COLUMNS: Columns =
+        Columns { shown: &[("ID", "ID"), ("Name", "NAME")], hidden: &[("Size", "SIZE")], quiet: "ID" };
 
     fn rows() -> Vec<Row> {
         vec![row([("ID", "abc".into()), ("Name", "one".into()), ("Size", "5kB".into())])]
@@ -170,7 +169,10 @@ mod tests {
         assert_eq!(show(Some("{{.Name}}: {{.Size}}"), false), "one: 5kB\n");
         assert_eq!(show(Some("{{.Name}}: {{.Size}}"), true), "one: 5kB\n");
         assert_eq!(show(Some("table {{.Name}}\\t{{.Size}}"), false), "NAME      SIZE\none       5kB\n");
-        assert_eq!(show(Some("table {{upper .Name}}\\t{{json .Size}}"), false), "NAME      SIZE\nONE       \"5kB\"\n");
+        assert_eq!(
+            show(Some("table {{upper .Name}}\\t{{json .Size}}"), false),
+            "NAME      SIZE\nONE       \"5kB\"\n"
+        );
     }
 
     #[test]

@@ -5,11 +5,16 @@ const GAP: usize = 3;
 
 /// Aligns tab-separated rows. A column ends where its rows stop having a tab, as in Go's `tabwriter`.
 pub fn align(rows: &[String]) -> String {
+    align_at_least(rows, LEAST)
+}
+
+/// The same with columns at least that wide.
+pub fn align_at_least(rows: &[String], least: usize) -> String {
     let cells: Vec<Vec<&str>> = rows.iter().map(|row| row.split('\t').collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &cells {
         for (column, cell) in row.iter().enumerate().take(row.len().saturating_sub(1)) {
-            let wide = (cell.chars().count() + GAP).max(LEAST);
+            let wide = (cell.chars().count() + GAP).max(least);
             match widths.get_mut(column) {
                 Some(width) => *width = (*width).max(wide),
                 None => widths.push(wide),
@@ -21,7 +26,7 @@ pub fn align(rows: &[String]) -> String {
         for (column, cell) in row.iter().enumerate() {
             out.push_str(cell);
             if column + 1 < row.len() {
-                let width = widths.get(column).copied().unwrap_or(LEAST);
+                let width = widths.get(column).copied().unwrap_or(least);
                 out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
             }
         }

@@ -1,6 +1,6 @@
 //! Moments: how long ago, and what `--since` and `--until` accept.
 
-use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, TimeZone, Utc};
+use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, SecondsFormat, TimeZone, Utc};
 
 use super::units;
 
@@ -12,9 +12,16 @@ pub fn age(then: i64) -> String {
 /// `2006-01-02 15:04:05 -0700 MST`, in local time.
 pub fn stamp(unix: i64) -> String {
     Local.timestamp_opt(unix, 0).single().map_or_else(String::new, |t| {
-        let zone = if t.offset().local_minus_utc() == 0 { "UTC".to_owned() } else { t.format("%z").to_string() };
+        let zone =
+            if t.offset().local_minus_utc() == 0 { "UTC".to_owned() } else { t.format("%z").to_string() };
         format!("{} {zone}", t.format("%Y-%m-%d %H:%M:%S %z"))
     })
+}
+
+/// RFC 3339 in local time, `Z` if that is UTC; with nanoseconds if `fine`.
+pub fn rfc3339(nanos: i64, fine: bool) -> String {
+    let precision = if fine { SecondsFormat::Nanos } else { SecondsFormat::Secs };
+    Local.timestamp_nanos(nanos).to_rfc3339_opts(precision, true)
 }
 
 /// What the engine wants for `--since` and `--until`: unix seconds, from a unix time, a date and time with or without

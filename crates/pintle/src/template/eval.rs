@@ -31,8 +31,7 @@ enum Flow {
 }
 
 pub fn render(nodes: &[Node], data: &Value, missing: MissingKey) -> Result<String, TemplateError> {
-    let mut machine =
-        Machine { out: String::new(), variables: vec![(String::new(), data.clone())], missing };
+    let mut machine = Machine { out: String::new(), variables: vec![(String::new(), data.clone())], missing };
     machine.list(nodes, data)?;
     Ok(machine.out)
 }
@@ -71,7 +70,9 @@ impl Machine {
                     self.variables.truncate(scope);
                     flow
                 }
-                Node::Range { line, pipe, body, otherwise } => self.range(*line, pipe, body, otherwise, dot)?,
+                Node::Range { line, pipe, body, otherwise } => {
+                    self.range(*line, pipe, body, otherwise, dot)?
+                }
                 Node::Break => Flow::Break,
                 Node::Continue => Flow::Continue,
             };
@@ -174,8 +175,9 @@ impl Machine {
             });
         }
         args.extend(piped);
-        functions::call(name, args)
-            .map_err(|reason| bad(line, format!("executing \"\" at <{name}>: error calling {name}: {reason}")))
+        functions::call(name, args).map_err(|reason| {
+            bad(line, format!("executing \"\" at <{name}>: error calling {name}: {reason}"))
+        })
     }
 
     fn short_circuit(
@@ -201,7 +203,8 @@ impl Machine {
         match operand {
             Operand::Field(path) => self.walk(dot, path, line),
             Operand::Variable(name, path) => {
-                let value = self.variables.iter().rev().find(|(known, _)| known == name).map(|(_, v)| v.clone());
+                let value =
+                    self.variables.iter().rev().find(|(known, _)| known == name).map(|(_, v)| v.clone());
                 match value {
                     Some(value) => self.walk(&value, path, line),
                     None => Err(bad(line, format!("undefined variable \"${name}\""))),

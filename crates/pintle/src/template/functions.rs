@@ -9,8 +9,9 @@ use super::print;
 use super::printf::printf;
 
 const NAMES: &[&str] = &[
-    "and", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt", "ne", "not", "or",
-    "pad", "print", "printf", "println", "slice", "split", "table", "title", "truncate", "upper", "urlquery",
+    "and", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt", "ne", "not",
+    "or", "pad", "print", "printf", "println", "slice", "split", "table", "title", "truncate", "upper",
+    "urlquery",
 ];
 
 /// The most that `pad` adds.
@@ -88,7 +89,9 @@ pub fn call(name: &str, args: Vec<Value>) -> Result<Value, String> {
         "println" => Value::String(args.iter().map(print::display).collect::<Vec<_>>().join(" ") + "\n"),
         "printf" => Value::String(printf(&text(0)?, args.get(1..).unwrap_or_default())),
         "html" => Value::String(html(&go_print(&args))),
-        "js" => Value::String(go_print(&args).replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\"")),
+        "js" => {
+            Value::String(go_print(&args).replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\""))
+        }
         "urlquery" => Value::String(crate::client::encode_query(&go_print(&args))),
         other => return Err(format!("function {other:?} not defined")),
     })
@@ -124,7 +127,11 @@ fn title(text: &str) -> String {
 }
 
 fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;")
 }
 
 /// `fmt.Sprint`: a space between operands when neither is a string.

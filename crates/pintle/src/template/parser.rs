@@ -191,7 +191,9 @@ fn declaration(tokens: &mut Peekable<Iter<'_, Token>>) -> (Vec<String>, bool) {
     let mut names = Vec::new();
     loop {
         match ahead.next() {
-            Some(Token::Variable(name, path)) if path.is_empty() && names.len() < 2 => names.push(name.clone()),
+            Some(Token::Variable(name, path)) if path.is_empty() && names.len() < 2 => {
+                names.push(name.clone())
+            }
             _ => return (Vec::new(), false),
         }
         match ahead.next() {

@@ -86,9 +86,12 @@ fn one(verb: char, value: &Value, flags: &Flags) -> String {
         ('T', _) => print::type_name(value).to_owned(),
         ('t', Value::Bool(b)) => b.to_string(),
         ('d', Value::Number(n)) if !n.is_f64() => sign(n.to_string()),
-        ('c', Value::Number(n)) => {
-            n.as_u64().and_then(|n| u32::try_from(n).ok()).and_then(char::from_u32).unwrap_or('\u{fffd}').to_string()
-        }
+        ('c', Value::Number(n)) => n
+            .as_u64()
+            .and_then(|n| u32::try_from(n).ok())
+            .and_then(char::from_u32)
+            .unwrap_or('\u{fffd}')
+            .to_string(),
         ('x' | 'X' | 'o' | 'b', Value::Number(n)) if n.as_i64().is_some() => {
             let n = n.as_i64().unwrap_or(0);
             match verb {

@@ -61,6 +61,7 @@ pub fn is_terminal() -> bool {
 
 /// The terminal's height and width.
 pub fn size() -> Option<(u16, u16)> {
-    let found = termios::tcgetwinsize(std::io::stdout()).or_else(|_| termios::tcgetwinsize(std::io::stdin())).ok()?;
+    let found =
+        termios::tcgetwinsize(std::io::stdout()).or_else(|_| termios::tcgetwinsize(std::io::stdin())).ok()?;
     (found.ws_row > 0 && found.ws_col > 0).then_some((found.ws_row, found.ws_col))
 }

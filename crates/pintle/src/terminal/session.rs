@@ -57,7 +57,8 @@ impl Session<'_> {
         ready: impl Future<Output = Result<(), ClientError>>,
     ) -> Result<Ended, ClientError> {
         let (reader, writer) = tokio::io::split(connection);
-        let raw_mode = if self.tty && self.stdin && raw::is_terminal() { Some(raw::RawMode::enter()?) } else { None };
+        let raw_mode =
+            if self.tty && self.stdin && raw::is_terminal() { Some(raw::RawMode::enter()?) } else { None };
         let output = Box::pin(copy_output(reader, self.tty));
         ready.await?;
         let input = self.stdin.then(stdin::read);
@@ -187,7 +188,9 @@ pub fn write_frames(frames: &mut Frames) -> Result<(), ClientError> {
         match frame {
             Frame::Out(data) => write(&mut std::io::stdout(), &data)?,
             Frame::Err(data) => write(&mut std::io::stderr(), &data)?,
-            Frame::System(data) => return Err(ClientError::InStream(String::from_utf8_lossy(&data).into_owned())),
+            Frame::System(data) => {
+                return Err(ClientError::InStream(String::from_utf8_lossy(&data).into_owned()));
+            }
         }
     }
     Ok(())

@@ -42,7 +42,8 @@ pub async fn compile(dir: &Path) -> Result<()> {
     if let Some(parent) = landing.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    std::fs::copy(&built, &landing).with_context(|| format!("cannot copy {built} to {}", landing.display()))?;
+    std::fs::copy(&built, &landing)
+        .with_context(|| format!("cannot copy {built} to {}", landing.display()))?;
     std::fs::set_permissions(&landing, std::fs::Permissions::from_mode(0o755))?;
     Ok(())
 }

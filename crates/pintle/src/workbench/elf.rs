@@ -20,7 +20,8 @@ pub enum Program {
 pub fn judge(head: &[u8]) -> Program {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
-        let text = String::from_utf8_lossy(line.get(..line.len().min(256)).unwrap_or_default()).trim().to_owned();
+        let text =
+            String::from_utf8_lossy(line.get(..line.len().min(256)).unwrap_or_default()).trim().to_owned();
         let interpreter = text.split_whitespace().next().unwrap_or_default().to_owned();
         return if interpreter.is_empty() { Program::Unknown } else { Program::Script(interpreter) };
     }
@@ -51,16 +52,22 @@ fn elf(head: &[u8]) -> Option<Program> {
         (258, ..) => "loongarch64",
         _ => "another architecture",
     };
-    let (table, entry, count) =
-        if wide { (number(32, 8)?, number(54, 2)?, number(56, 2)?) } else { (number(28, 4)?, number(42, 2)?, number(44, 2)?) };
+    let (table, entry, count) = if wide {
+        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
+    } else {
+        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
+    };
     let mut loader = None;
     for index in 0..count.min(64) {
         let at = usize::try_from(table.checked_add(index.checked_mul(entry)?)?).ok()?;
         if number(at, 4) != Some(3) {
             continue;
         }
-        let (offset, size) =
-            if wide { (number(at + 8, 8)?, number(at + 32, 8)?) } else { (number(at + 4, 4)?, number(at + 16, 4)?) };
+        let (offset, size) = if wide {
+            (number(at + 8, 8)?, number(at + 32, 8)?)
+        } else {
+            (number(at + 4, 4)?, number(at + 16, 4)?)
+        };
         let (offset, size) = (usize::try_from(offset).ok()?, usize::try_from(size).ok()?.min(256));
         let text = head.get(offset..offset.checked_add(size)?)?;
         loader = Some(String::from_utf8_lossy(text).trim_end_matches('\0').to_owned());

@@ -19,7 +19,9 @@ pub fn program_of(cargo_toml: &str) -> Option<String> {
     for line in cargo_toml.lines().map(str::trim) {
         if line.starts_with('[') {
             section = line;
-        } else if let Some(value) = line.strip_prefix("name").map(str::trim_start).and_then(|l| l.strip_prefix('=')) {
+        } else if let Some(value) =
+            line.strip_prefix("name").map(str::trim_start).and_then(|l| l.strip_prefix('='))
+        {
             let value = value.split('#').next().unwrap_or(value).trim().trim_matches(['"', '\'']).to_owned();
             match section {
                 // A [[bin]] names the program itself.
@@ -38,7 +40,10 @@ mod tests {
 
     #[test]
     fn programs() {
-        assert_eq!(program_of("[package]\nname = \"a\" # x\n[dependencies]\nname = \"z\"").as_deref(), Some("a"));
+        assert_eq!(
+            program_of("[package]\nname = \"a\" # x\n[dependencies]\nname = \"z\"").as_deref(),
+            Some("a")
+        );
         assert_eq!(program_of("[package]\nname = \"a\"\n[[bin]]\nname = \"b\"").as_deref(), Some("b"));
         assert_eq!(program_of("[workspace]"), None);
     }

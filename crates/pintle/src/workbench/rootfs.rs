@@ -28,7 +28,11 @@ const LEFTOVERS: [&str; 7] = [
 /// Adds what is wrong with `root`, or what it does not need, to `report`.
 pub fn check(root: &Path, entrypoint: &[String], report: &mut Report) {
     if !root.is_dir() {
-        report.add(Level::Error, "rootfs", "is not a directory; it holds the files that the plugin sees as /");
+        report.add(
+            Level::Error,
+            "rootfs",
+            "is not a directory; it holds the files that the plugin sees as /",
+        );
         return;
     }
     let Some(program) = entrypoint.first() else { return };
@@ -41,7 +45,10 @@ pub fn check(root: &Path, entrypoint: &[String], report: &mut Report) {
         report.add(
             Level::Hint,
             "rootfs",
-            format!("{program} is static, yet {files} files ({}) come with it; it may need none of them", size(bytes)),
+            format!(
+                "{program} is static, yet {files} files ({}) come with it; it may need none of them",
+                size(bytes)
+            ),
         );
     }
     for name in LEFTOVERS {
@@ -95,14 +102,20 @@ fn check_program(root: &Path, program: &str, report: &mut Report) -> bool {
                 report.add(
                     Level::Error,
                     place(program),
-                    format!("needs {loader}, which rootfs does not have: link it statically, or add its libraries"),
+                    format!(
+                        "needs {loader}, which rootfs does not have: link it statically, or add its libraries"
+                    ),
                 );
             }
             loader.is_none()
         }
         Program::Script(interpreter) => {
             if resolve(root, &interpreter).is_none() {
-                report.add(Level::Error, place(program), format!("is a script for {interpreter}, which rootfs does not have"));
+                report.add(
+                    Level::Error,
+                    place(program),
+                    format!("is a script for {interpreter}, which rootfs does not have"),
+                );
             }
             false
         }
@@ -197,7 +210,9 @@ mod tests {
     #[test]
     fn each_cause_is_named() {
         assert!(findings(|_| {}, "/run").contains("does not exist"));
-        assert!(findings(|root| std::fs::create_dir(root.join("run")).unwrap(), "/run").contains("is not a file"));
+        assert!(
+            findings(|root| std::fs::create_dir(root.join("run")).unwrap(), "/run").contains("is not a file")
+        );
         assert!(findings(|root| script(root, "#!/bin/sh\n", 0o755), "/run").contains("a script for /bin/sh"));
         assert!(findings(|root| script(root, "junk", 0o755), "/run").contains("neither a program"));
         assert!(findings(|root| script(root, "junk", 0o644), "/run").contains("is not executable"));

@@ -69,7 +69,8 @@ impl Scaffold {
         for (name, text, mode) in files {
             let path = dir.join(name);
             if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+                std::fs::create_dir_all(parent)
+                    .with_context(|| format!("cannot make {}", parent.display()))?;
             }
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
@@ -94,7 +95,10 @@ impl Scaffold {
         let _ = writeln!(out, "  \"description\": \"{}: a volume plugin\",", self.name);
         let _ = writeln!(out, "  \"entrypoint\": [{entrypoint}],");
         out += "  \"interface\": {\n    \"types\": [\"docker.volumedriver/1.0\"],\n";
-        let _ = writeln!(out, "    \"socket\": \"{socket}.sock\" // the program listens on /run/docker/plugins/{socket}.sock");
+        let _ = writeln!(
+            out,
+            "    \"socket\": \"{socket}.sock\" // the program listens on /run/docker/plugins/{socket}.sock"
+        );
         out += "  },\n";
         out += "  // Volumes are directories here; the engine shows them to containers.\n";
         out += "  \"propagatedMount\": \"/mnt/volumes\",\n";
@@ -157,14 +161,17 @@ fn check_name(name: &str) -> Result<()> {
             && p.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-:".contains(c))
     };
     if !name.split('/').all(part) || !short_name(name).starts_with(|c: char| c.is_ascii_lowercase()) {
-        bail!("{name:?} is not a plugin's name: lower-case letters, digits, '.', '_' and '-', as in me/my-volumes");
+        bail!(
+            "{name:?} is not a plugin's name: lower-case letters, digits, '.', '_' and '-', as in me/my-volumes"
+        );
     }
     Ok(())
 }
 
 /// Copies this program to `target`, executable.
 pub fn copy_self(target: &Path) -> Result<()> {
-    std::fs::copy("/proc/self/exe", target).with_context(|| format!("cannot copy this program to {}", target.display()))?;
+    std::fs::copy("/proc/self/exe", target)
+        .with_context(|| format!("cannot copy this program to {}", target.display()))?;
     std::fs::set_permissions(target, std::fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
@@ -207,7 +214,8 @@ mod tests {
     #[test]
     fn nothing_is_overwritten_and_names_are_checked() {
         let (dir, _) = scaffold(Language::Python, false);
-        let again = Scaffold { kind: Kind::Volume, language: Language::Rust, builtin: false, name: "x".into() };
+        let again =
+            Scaffold { kind: Kind::Volume, language: Language::Rust, builtin: false, name: "x".into() };
         assert!(again.write(dir.path()).unwrap_err().to_string().contains("not empty"));
         for name in ["", "A", "../x", "a//b", "a b", "1"] {
             assert!(check_name(name).is_err(), "{name}");

@@ -112,7 +112,11 @@ fn config(dir: &Path, report: &mut Report) -> Option<PluginConfig> {
             Severity::Warning => Level::Warning,
         };
         let (line, column) = place::of(&text, &finding.path).unwrap_or((1, 1));
-        report.add(level, format!("{shown}:{line}:{column}"), format!("{} {}", finding.path, finding.message));
+        report.add(
+            level,
+            format!("{shown}:{line}:{column}"),
+            format!("{} {}", finding.path, finding.message),
+        );
     }
     Some(config)
 }

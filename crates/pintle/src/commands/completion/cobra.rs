@@ -25,7 +25,8 @@ fn candidates(words: &[OsString], describe: bool) -> anyhow::Result<String> {
     }
     let last = args.len() - 1;
     let mut command = Cli::command();
-    let found = clap_complete::engine::complete(&mut command, args, last, std::env::current_dir().ok().as_deref())?;
+    let found =
+        clap_complete::engine::complete(&mut command, args, last, std::env::current_dir().ok().as_deref())?;
     let mut out = String::new();
     for candidate in found.iter().filter(|c| !c.is_hide_set()) {
         out += &candidate.get_value().to_string_lossy();

@@ -39,7 +39,9 @@ pub fn images(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Volumes.
 pub fn volumes(current: &OsStr) -> Vec<CompletionCandidate> {
-    named(current, "/volumes", |answer| answer.list("Volumes").iter().map(|v| v.text("Name").to_owned()).collect())
+    named(current, "/volumes", |answer| {
+        answer.list("Volumes").iter().map(|v| v.text("Name").to_owned()).collect()
+    })
 }
 
 /// Plugins.
@@ -79,8 +81,10 @@ fn ask(path: &str) -> Option<Value> {
     runtime.block_on(async {
         let ask = async {
             let config_dir = ConfigFile::directory(None);
-            let current_context = ConfigFile::load(&config_dir).ok()?.setting("currentContext").map(str::to_owned);
-            let endpoint = Selection { config_dir, current_context, ..Selection::default() }.resolve().ok()?;
+            let current_context =
+                ConfigFile::load(&config_dir).ok()?.setting("currentContext").map(str::to_owned);
+            let endpoint =
+                Selection { config_dir, current_context, ..Selection::default() }.resolve().ok()?;
             let client = Client::connect(endpoint, Vec::new()).await.ok()?;
             client.get(path).switch("all", all).value().await.ok()
         };

@@ -70,7 +70,9 @@ impl Attach {
                 eprintln!("read escape sequence");
                 return Ok(());
             }
-            Ended::Signalled(number) => return Err(Failure::silent(exit_code(128 + i64::from(number))).into()),
+            Ended::Signalled(number) => {
+                return Err(Failure::silent(exit_code(128 + i64::from(number))).into());
+            }
             Ended::Closed => {}
         }
         match wait::answer(exit).await? {

@@ -72,7 +72,8 @@ impl Copy {
         let is_dir = header.and_then(|h| decode_stat(&h)).is_some_and(|s| s.number("mode") & (1 << 31) != 0);
         let plan = landing(Path::new(to), to.ends_with('/'), &from, is_dir)?;
         let (sender, receiver) = std::sync::mpsc::sync_channel(8);
-        let unpacking = tokio::task::spawn_blocking(move || archive::unpack(ChannelReader::new(receiver), &plan));
+        let unpacking =
+            tokio::task::spawn_blocking(move || archive::unpack(ChannelReader::new(receiver), &plan));
         while let Some(chunk) = response.chunk().await? {
             // The other side has given up; its reason is the one to report.
             if sender.send(chunk).is_err() {
@@ -96,7 +97,11 @@ impl Copy {
         } else {
             let source = PathBuf::from(from);
             let contents = from.ends_with("/.") || from == ".";
-            let meta = if self.follow_link { std::fs::metadata(&source) } else { std::fs::symlink_metadata(&source) };
+            let meta = if self.follow_link {
+                std::fs::metadata(&source)
+            } else {
+                std::fs::symlink_metadata(&source)
+            };
             let meta = meta.with_context(|| format!("cannot copy {from}"))?;
             let (dir, name) = match (existing.is_some(), is_dir) {
                 (true, true) if contents && meta.is_dir() => (to.clone(), String::new()),
@@ -144,7 +149,8 @@ fn absolute(path: &str) -> String {
 
 /// What a path in a container is; `None` if it is not there.
 async fn stat(client: &Client, container: &str, path: &str) -> Result<Option<Value>> {
-    let request = client.request(Method::HEAD, format!("/containers/{container}/archive")).query("path", path);
+    let request =
+        client.request(Method::HEAD, format!("/containers/{container}/archive")).query("path", path);
     match request.send().await {
         Ok(response) => Ok(response.header("x-docker-container-path-stat").and_then(decode_stat)),
         Err(error) if error.is_not_found() => {

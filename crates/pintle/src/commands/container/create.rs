@@ -32,11 +32,7 @@ pub struct Create {
 impl Create {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
-        let attached = Attached {
-            stdin: self.options.interactive,
-            stdout: true,
-            stderr: true,
-        };
+        let attached = Attached { stdin: self.options.interactive, stdout: true, stderr: true };
         let id = create(context, &self.options, &self.image, &self.command_line, attached).await?;
         println!("{id}");
         Ok(())
@@ -83,7 +79,12 @@ pub async fn create(
     Ok(id)
 }
 
-async fn create_or_pull(context: &Context, options: &ContainerOptions, image_name: &str, body: &Value) -> Result<Value> {
+async fn create_or_pull(
+    context: &Context,
+    options: &ContainerOptions,
+    image_name: &str,
+    body: &Value,
+) -> Result<Value> {
     let client = context.client().await?;
     let pull = || image::pull::pull(context, image_name, options.platform.as_deref(), options.quiet, true);
     if options.pull == "always" {

@@ -99,7 +99,9 @@ impl Exec {
         let session = Session { client, target, tty: self.tty, stdin: self.interactive, proxy: false, keys };
         match session.run(connection, async { Ok(()) }).await? {
             Ended::Detached => return Ok(()),
-            Ended::Signalled(number) => return Err(Failure::silent(exit_code(128 + i64::from(number))).into()),
+            Ended::Signalled(number) => {
+                return Err(Failure::silent(exit_code(128 + i64::from(number))).into());
+            }
             Ended::Closed => {}
         }
         let document = client.get(format!("/exec/{id}/json")).value().await?;

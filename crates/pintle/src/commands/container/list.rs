@@ -85,7 +85,9 @@ impl List {
         let format = self.format.clone().or_else(|| configured.filter(|_| !self.quiet));
         // The size is costly for the engine: ask only if it will be shown.
         let mentions = format.as_deref().is_some_and(|f| {
-            f == "json" && self.size || Template::parse(f).is_ok_and(|t| t.mentions("Size"))
+            f == "json" && self.size
+                || f.contains("{{json .}}")
+                || Template::parse(f).is_ok_and(|t| t.mentions("Size"))
         });
         let client = context.client().await?;
         let limit = if self.latest { Some(1) } else { self.last };
@@ -111,7 +113,9 @@ fn cells(container: &Value, whole: bool) -> Row {
     let image = match container.text("Image") {
         "" => "<no image>".to_owned(),
         image if whole => image.to_owned(),
-        image => image.strip_prefix("sha256:").map_or_else(|| image.to_owned(), |hex| hex.chars().take(12).collect()),
+        image => image
+            .strip_prefix("sha256:")
+            .map_or_else(|| image.to_owned(), |hex| hex.chars().take(12).collect()),
     };
     let names: Vec<String> = container
         .texts("Names")

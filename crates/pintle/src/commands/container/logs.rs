@@ -46,8 +46,12 @@ pub struct LogOptions {
 
 impl LogOptions {
     /// Adds the options to a request.
-    pub fn apply<'a>(&self, request: crate::client::Request<'a>) -> anyhow::Result<crate::client::Request<'a>> {
-        let time = |text: &Option<String>| text.as_deref().map(moment).transpose().map_err(|e| anyhow::anyhow!(e));
+    pub fn apply<'a>(
+        &self,
+        request: crate::client::Request<'a>,
+    ) -> anyhow::Result<crate::client::Request<'a>> {
+        let time =
+            |text: &Option<String>| text.as_deref().map(moment).transpose().map_err(|e| anyhow::anyhow!(e));
         Ok(request
             .query("stdout", "1")
             .query("stderr", "1")
@@ -64,7 +68,8 @@ impl Logs {
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
         let document = client.get(format!("/containers/{}/json", self.container)).value().await?;
-        let request = client.get(format!("/containers/{}/logs", document.text("Id"))).switch("details", self.details);
+        let request =
+            client.get(format!("/containers/{}/logs", document.text("Id"))).switch("details", self.details);
         let response = self.which.apply(request)?.send().await?;
         Ok(show(response, document.at("Config").flag("Tty")).await?)
     }

@@ -20,7 +20,8 @@ pub fn binds(volumes: &[String]) -> Result<Vec<String>> {
             if source.is_empty() || rest.is_empty() || volume.split(':').count() > 3 {
                 bail!("invalid volume specification: '{volume}': give SOURCE:PATH[:OPTIONS]");
             }
-            let relative = source == "." || source == ".." || source.starts_with("./") || source.starts_with("../");
+            let relative =
+                source == "." || source == ".." || source.starts_with("./") || source.starts_with("../");
             if relative {
                 let base = std::env::current_dir()?;
                 let absolute = std::path::absolute(base.join(source))?;
@@ -126,7 +127,8 @@ pub fn mount(text: &str) -> Result<Value> {
             }
             "volume-opt" => put(&mut driver, "Options", wanted()?),
             "tmpfs-size" => {
-                let bytes = units::parse_memory(wanted()?).map_err(|e| anyhow!("invalid value for {key}: {e}"))?;
+                let bytes =
+                    units::parse_memory(wanted()?).map_err(|e| anyhow!("invalid value for {key}: {e}"))?;
                 tmpfs.insert("SizeBytes".into(), bytes.into());
             }
             "tmpfs-mode" => {
@@ -211,7 +213,8 @@ mod tests {
             json!({"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": true, "BindOptions": {"Propagation": "rslave"}})
         );
         assert_eq!(
-            mount("source=v,target=/d,volume-driver=p,volume-opt=size=1g,\"volume-opt=o=a,b\",volume-nocopy").unwrap(),
+            mount("source=v,target=/d,volume-driver=p,volume-opt=size=1g,\"volume-opt=o=a,b\",volume-nocopy")
+                .unwrap(),
             json!({"Type": "volume", "Source": "v", "Target": "/d", "VolumeOptions": {
                 "NoCopy": true, "DriverConfig": {"Name": "p", "Options": {"size": "1g", "o": "a,b"}}}})
         );

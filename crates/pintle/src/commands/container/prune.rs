@@ -22,7 +22,11 @@ pub struct Prune {
 impl Prune {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
-        if !self.force && !confirm("WARNING! This will remove all stopped containers.\nAre you sure you want to continue?") {
+        if !self.force
+            && !confirm(
+                "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?",
+            )
+        {
             anyhow::bail!("container prune has been cancelled");
         }
         let client = context.client().await?;

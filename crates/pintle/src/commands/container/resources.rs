@@ -77,8 +77,21 @@ fn ulimit(text: &str) -> Result<Value> {
     let bad = || anyhow!("invalid ulimit argument: {text}");
     let (name, limits) = text.split_once('=').ok_or_else(bad)?;
     const NAMES: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     if !NAMES.contains(&name) {
         bail!("invalid ulimit type: {name}");
@@ -108,10 +121,13 @@ fn device(text: &str) -> Result<Value> {
 
 /// `all`, a number, or `device=0\,1,capabilities=…`.
 fn gpus(text: &str) -> Result<Value> {
-    let mut request = json!({"Driver": "", "Count": 0, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}});
+    let mut request =
+        json!({"Driver": "", "Count": 0, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}});
     let count = |text: &str| match text {
         "all" => Ok(-1),
-        other => other.parse::<i64>().map_err(|_| anyhow!("invalid count ({other}): value must be either \"all\" or an integer")),
+        other => other
+            .parse::<i64>()
+            .map_err(|_| anyhow!("invalid count ({other}): value must be either \"all\" or an integer")),
     };
     let mut named = false;
     for field in super::mounts::csv(text)? {

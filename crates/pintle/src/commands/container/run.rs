@@ -57,7 +57,9 @@ impl Run {
             return Err(Failure::new(1, "the input device is not a TTY").into());
         }
         if self.detach && options.rm && options.restart.as_deref().is_some_and(|r| !matches!(r, "" | "no")) {
-            return Err(Failure::new(125, "conflicting options: cannot specify both --restart and --rm").into());
+            return Err(
+                Failure::new(125, "conflicting options: cannot specify both --restart and --rm").into()
+            );
         }
         let attached = self.attached();
         let id = create(context, options, &self.image, &self.command_line, attached).await?;
@@ -93,7 +95,9 @@ impl Run {
                 eprintln!("read escape sequence");
                 return Ok(());
             }
-            Ended::Signalled(number) => return Err(Failure::silent(exit_code(128 + i64::from(number))).into()),
+            Ended::Signalled(number) => {
+                return Err(Failure::silent(exit_code(128 + i64::from(number))).into());
+            }
             Ended::Closed => {}
         }
         match wait::answer(exit).await? {
@@ -120,7 +124,9 @@ pub fn detach_keys(context: &Context, flag: Option<&str>) -> anyhow::Result<Deta
     let configured = context.config().ok().and_then(|c| c.setting("detachKeys").map(str::to_owned));
     match flag.map(str::to_owned).or(configured) {
         None => Ok(DetachKeys::default()),
-        Some(text) => DetachKeys::parse(&text).map_err(|e| anyhow::anyhow!("invalid detach keys ({text}): {e}")),
+        Some(text) => {
+            DetachKeys::parse(&text).map_err(|e| anyhow::anyhow!("invalid detach keys ({text}): {e}"))
+        }
     }
 }
 
@@ -128,7 +134,8 @@ pub fn detach_keys(context: &Context, flag: Option<&str>) -> anyhow::Result<Deta
 ///
 /// The engine reports all three alike; the texts are the runtime's, and they are what Docker's client goes by, too.
 pub fn start_failure(text: &str) -> u8 {
-    let starts = text.contains("exec: ") || text.contains("failed to create task") || text.contains("runtime create");
+    let starts =
+        text.contains("exec: ") || text.contains("failed to create task") || text.contains("runtime create");
     let has = |part: &str| text.contains(part);
     match () {
         () if has("executable file not found") => 127,
@@ -137,7 +144,6 @@ pub fn start_failure(text: &str) -> u8 {
         () => 125,
     }
 }
-
 
 #[cfg(test)]
 mod tests {

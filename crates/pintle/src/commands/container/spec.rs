@@ -9,7 +9,12 @@ use super::resources;
 use crate::render::units;
 
 /// The body of `POST /containers/create`. `attached` are the streams that the client will hold.
-pub fn request(options: &ContainerOptions, image: &str, command: &[String], attached: Attached) -> Result<Value> {
+pub fn request(
+    options: &ContainerOptions,
+    image: &str,
+    command: &[String],
+    attached: Attached,
+) -> Result<Value> {
     let mut body = Map::new();
     let mut set = |key: &str, value: Value| {
         body.insert(key.to_owned(), value);
@@ -135,10 +140,13 @@ fn host_config(options: &ContainerOptions, bindings: Map<String, Value>) -> Resu
         set("ReadonlyPaths", json!([]));
     }
     set("SecurityOpt", texts(&security.options));
-    set("ConsoleSize", match crate::terminal::size() {
-        Some((height, width)) if options.tty => json!([height, width]),
-        _ => json!([0, 0]),
-    });
+    set(
+        "ConsoleSize",
+        match crate::terminal::size() {
+            Some((height, width)) if options.tty => json!([height, width]),
+            _ => json!([0, 0]),
+        },
+    );
     Ok(Value::Object(host))
 }
 
@@ -151,8 +159,8 @@ fn texts(list: &[String]) -> Value {
 pub fn environment(files: &[std::path::PathBuf], flags: &[String]) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for file in files {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read env file {}", file.display()))?;
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read env file {}", file.display()))?;
         for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let line = line.trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -160,7 +168,11 @@ pub fn environment(files: &[std::path::PathBuf], flags: &[String]) -> Result<Vec
             }
             let name = line.split('=').next().unwrap_or(line);
             if name.is_empty() || name.contains(char::is_whitespace) {
-                bail!("{}:{}: poorly formatted environment: {line:?} is not NAME=VALUE", file.display(), number + 1);
+                bail!(
+                    "{}:{}: poorly formatted environment: {line:?} is not NAME=VALUE",
+                    file.display(),
+                    number + 1
+                );
             }
             out.extend(with_value(line));
         }
@@ -185,8 +197,8 @@ fn with_value(entry: &str) -> Option<String> {
 pub fn labels(files: &[std::path::PathBuf], flags: &[String]) -> Result<Value> {
     let mut out = Map::new();
     for file in files {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read label file {}", file.display()))?;
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read label file {}", file.display()))?;
         for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
             out.insert(key.to_owned(), value.into());
@@ -216,9 +228,12 @@ pub fn restart_policy(text: Option<&str>) -> Result<Value> {
         return Ok(json!({"Name": "no", "MaximumRetryCount": 0}));
     };
     let (name, count) = match text.split_once(':') {
-        Some((name, count)) => {
-            (name, count.parse::<i64>().map_err(|_| anyhow!("invalid restart policy format: maximum retry count must be an integer"))?)
-        }
+        Some((name, count)) => (
+            name,
+            count.parse::<i64>().map_err(|_| {
+                anyhow!("invalid restart policy format: maximum retry count must be an integer")
+            })?,
+        ),
         None => (text, 0),
     };
     if name.is_empty() {
@@ -265,7 +280,8 @@ fn health(options: &ContainerOptions) -> Result<Option<Value>> {
         }
         return Ok(Some(json!({"Test": ["NONE"]})));
     }
-    let time = |text: &Option<String>| text.as_deref().map_or(Ok(0), units::parse_duration).map_err(|e| anyhow!(e));
+    let time =
+        |text: &Option<String>| text.as_deref().map_or(Ok(0), units::parse_duration).map_err(|e| anyhow!(e));
     let test = match options.health_cmd.as_deref() {
         Some(command) => json!(["CMD-SHELL", command]),
         None => Value::Null,
@@ -355,7 +371,11 @@ mod tests {
             (&["run", "-it", "x"], "/StdinOnce", json!(true)),
             (&["run", "-e", "A=1", "-e", "NO_SUCH_VARIABLE_HERE", "x"], "/Env", json!(["A=1"])),
             (&["run", "--entrypoint", "", "x"], "/Entrypoint", json!([""])),
-            (&["run", "-v", "vol:/data:ro", "-v", "/anon", "x"], "/HostConfig/Binds", json!(["vol:/data:ro"])),
+            (
+                &["run", "-v", "vol:/data:ro", "-v", "/anon", "x"],
+                "/HostConfig/Binds",
+                json!(["vol:/data:ro"]),
+            ),
             (&["run", "-v", "/anon", "x"], "/Volumes", json!({"/anon": {}})),
             (&["run", "--tmpfs", "/t:size=1m", "x"], "/HostConfig/Tmpfs", json!({"/t": "size=1m"})),
             (&["run", "-m", "64m", "x"], "/HostConfig/Memory", json!(64 << 20)),
@@ -373,7 +393,11 @@ mod tests {
                 json!({"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}),
             ),
             (&["run", "--net", "host", "x"], "/HostConfig/NetworkMode", json!("host")),
-            (&["run", "--restart", "on-failure:3", "x"], "/HostConfig/RestartPolicy/MaximumRetryCount", json!(3)),
+            (
+                &["run", "--restart", "on-failure:3", "x"],
+                "/HostConfig/RestartPolicy/MaximumRetryCount",
+                json!(3),
+            ),
             (&["run", "--init", "x"], "/HostConfig/Init", json!(true)),
             (&["run", "--rm", "x"], "/HostConfig/AutoRemove", json!(true)),
             (&["run", "--rm=false", "x"], "/HostConfig/AutoRemove", json!(false)),

@@ -59,10 +59,13 @@ impl Start {
             .await?;
         let exit = wait::ask(client, &id, if removed { "removed" } else { "next-exit" }).await?;
         let keys = detach_keys(context, self.detach_keys.as_deref())?;
-        let session = Session { client, target: Target::Container(id.clone()), tty, stdin, proxy: true, keys };
+        let session =
+            Session { client, target: Target::Container(id.clone()), tty, stdin, proxy: true, keys };
         let started = session.run(connection, client.post(format!("/containers/{id}/start")).done()).await;
         match started {
-            Err(error) => return Err(Failure::new(start_failure(&error.to_string()), error.to_string()).into()),
+            Err(error) => {
+                return Err(Failure::new(start_failure(&error.to_string()), error.to_string()).into());
+            }
             Ok(Ended::Detached) => return Ok(()),
             Ok(Ended::Signalled(number)) => {
                 return Err(Failure::silent(exit_code(128 + i64::from(number))).into());

@@ -59,8 +59,13 @@ impl Stats {
         let style = Style { format: self.format.clone(), quiet: false };
         let live = !self.no_stream && std::io::stdout().is_terminal();
         loop {
-            let wanted = if self.containers.is_empty() { running(client, self.all).await? } else { self.containers.clone() };
-            let samples = join_all(wanted.iter().map(|name| sample(client, format!("/containers/{name}/stats")))).await;
+            let wanted = if self.containers.is_empty() {
+                running(client, self.all).await?
+            } else {
+                self.containers.clone()
+            };
+            let samples =
+                join_all(wanted.iter().map(|name| sample(client, format!("/containers/{name}/stats")))).await;
             let mut rows = BTreeMap::new();
             for (at, (name, sample)) in wanted.iter().zip(samples).enumerate() {
                 match sample {

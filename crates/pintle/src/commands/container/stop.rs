@@ -50,7 +50,13 @@ impl Restart {
     }
 }
 
-async fn ask(context: &Context, verb: &str, names: &[String], signal: Option<&str>, timeout: Option<i64>) -> Done {
+async fn ask(
+    context: &Context,
+    verb: &str,
+    names: &[String],
+    signal: Option<&str>,
+    timeout: Option<i64>,
+) -> Done {
     let client = context.client().await?;
     each(names, async |name| {
         client

@@ -40,5 +40,6 @@ pub fn processes(document: &Value) -> String {
         let cells: Vec<&str> = process.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         cells.join("\t")
     }));
-    table::align(&rows)
+    // As wide as Docker makes these.
+    table::align_at_least(&rows, 20)
 }

@@ -56,9 +56,13 @@ impl History {
             .map(|layer| {
                 let id = layer.text("Id");
                 let created = layer.number("Created");
-                let at = time::stamp(created);
+                let at = time::rfc3339(created.saturating_mul(1_000_000_000), false);
                 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-                let size = if human { units::size(layer.number("Size") as f64) } else { layer.number("Size").to_string() };
+                let size = if human {
+                    units::size(layer.number("Size") as f64)
+                } else {
+                    layer.number("Size").to_string()
+                };
                 let by = layer.text("CreatedBy").replace('\t', " ");
                 row([
                     ("Comment", layer.text("Comment").into()),
@@ -67,8 +71,12 @@ impl History {
                     ("CreatedSince", if human { time::age(created) } else { at }.into()),
                     (
                         "ID",
-                        if self.no_trunc { id.to_owned() } else { id.trim_start_matches("sha256:").chars().take(12).collect() }
-                            .into(),
+                        if self.no_trunc {
+                            id.to_owned()
+                        } else {
+                            id.trim_start_matches("sha256:").chars().take(12).collect()
+                        }
+                        .into(),
                     ),
                     ("Size", size.into()),
                 ])

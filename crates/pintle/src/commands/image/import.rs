@@ -34,7 +34,8 @@ impl Import {
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
         let remote = self.source.starts_with("http://") || self.source.starts_with("https://");
-        let mut request = client.post("/images/create").query("fromSrc", if remote { &self.source } else { "-" });
+        let mut request =
+            client.post("/images/create").query("fromSrc", if remote { &self.source } else { "-" });
         if let Some(reference) = &self.reference {
             let (repository, tag) = split(reference);
             request = request.query("repo", repository).query("tag", tag);
@@ -49,7 +50,8 @@ impl Import {
         } else if !remote {
             let mut file =
                 std::fs::File::open(&self.source).with_context(|| format!("cannot open {}", self.source))?;
-            request = request.body(body_from(move |out| std::io::copy(&mut file, out).map(|_| ())), "application/x-tar");
+            request = request
+                .body(body_from(move |out| std::io::copy(&mut file, out).map(|_| ())), "application/x-tar");
         }
         Progress::new(false).follow(request.send().await?).await?;
         Ok(())

@@ -93,10 +93,15 @@ impl List {
 
     /// One row for each tag, one for an image without any.
     fn rows(&self, image: &Value) -> Vec<Row> {
-        let named = |key: &str| image.texts(key).into_iter().filter(|t| !t.starts_with("<none>")).collect::<Vec<_>>();
+        let named =
+            |key: &str| image.texts(key).into_iter().filter(|t| !t.starts_with("<none>")).collect::<Vec<_>>();
         let (tags, digests) = (named("RepoTags"), named("RepoDigests"));
         let digest_of = |repository: &str| {
-            digests.iter().map(|d| split(d)).find(|(name, _)| name == repository).map_or("<none>".to_owned(), |d| d.1)
+            digests
+                .iter()
+                .map(|d| split(d))
+                .find(|(name, _)| name == repository)
+                .map_or("<none>".to_owned(), |d| d.1)
         };
         if tags.is_empty() {
             let (repository, digest) =
@@ -134,7 +139,7 @@ impl List {
             ("Size", units::size(image.number("Size") as f64).into()),
             ("Tag", tag.into()),
             ("UniqueSize", "N/A".into()),
-            ("VirtualSize", units::size(image.number("Size") as f64).into()),
+            ("VirtualSize", units::size4(image.number("Size") as f64).into()),
         ])
     }
 }

@@ -26,7 +26,11 @@ pub struct Prune {
 impl Prune {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
-        let what = if self.all { "all images without at least one container associated to them" } else { "all dangling images" };
+        let what = if self.all {
+            "all images without at least one container associated to them"
+        } else {
+            "all dangling images"
+        };
         let question = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
         if !self.force && !confirm(&question) {
             anyhow::bail!("image prune has been cancelled");
@@ -34,7 +38,8 @@ impl Prune {
         let client = context.client().await?;
         let mut filters = self.filter.clone();
         filters.push(format!("dangling={}", !self.all));
-        let answer = client.post("/images/prune").query_some("filters", filter::encode(&filters)?).value().await?;
+        let answer =
+            client.post("/images/prune").query_some("filters", filter::encode(&filters)?).value().await?;
         let gone = lines(answer.at("ImagesDeleted"));
         if !gone.is_empty() {
             println!("Deleted Images:\n{}\n", gone.to_lowercase());

@@ -36,7 +36,8 @@ impl Push {
         }
         let credentials = lookup(&context.config()?, &registry_of(&self.image)).await?;
         let client = context.client().await?;
-        let request = client.post(format!("/images/{name}/push")).header("X-Registry-Auth", credentials.header());
+        let request =
+            client.post(format!("/images/{name}/push")).header("X-Registry-Auth", credentials.header());
         let request = if self.all_tags { request } else { request.query("tag", tag) };
         Progress::new(self.quiet).follow(request.send().await?).await?;
         if self.quiet {

@@ -36,7 +36,8 @@ impl Install {
         let auth = lookup(&context.config()?, &registry_of(&self.plugin)).await?;
         let client = context.client().await?;
         let name = self.alias.as_deref().unwrap_or(&self.plugin);
-        let privileges = self.granting.settle(client, &self.plugin, &self.plugin, &auth, "installing").await?;
+        let privileges =
+            self.granting.settle(client, &self.plugin, &self.plugin, &auth, "installing").await?;
         let response = client
             .post("/plugins/pull")
             .query("remote", &self.plugin)
@@ -49,7 +50,9 @@ impl Install {
         if !self.settings.is_empty() {
             let set = client.post(format!("/plugins/{name}/set")).json(&json!(self.settings)).done().await;
             if let Err(error) = set {
-                anyhow::bail!("{error}\nThe plugin is installed and disabled: 'pintle plugin set {name} …', then 'pintle plugin enable {name}'");
+                anyhow::bail!(
+                    "{error}\nThe plugin is installed and disabled: 'pintle plugin set {name} …', then 'pintle plugin enable {name}'"
+                );
             }
         }
         if !self.disable {

@@ -59,7 +59,8 @@ impl List {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
-        let list = client.get("/plugins").query_some("filters", filter::encode(&self.filter)?).value().await?;
+        let list =
+            client.get("/plugins").query_some("filters", filter::encode(&self.filter)?).value().await?;
         let rows: Vec<Row> = list.as_array().into_iter().flatten().map(|p| cells(p, self.no_trunc)).collect();
         let configured = context.config().ok().and_then(|c| c.setting("pluginsFormat").map(str::to_owned));
         let format = self.format.clone().or_else(|| configured.filter(|_| !self.quiet && !self.wide));
@@ -75,7 +76,8 @@ fn cells(plugin: &Value, whole: bool) -> Row {
     let description = plugin.at("Config").text("Description").replace(['\n', '\r'], "");
     let enabled = plugin.flag("Enabled");
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    let size = plugin.get("Size").map_or_else(|| "N/A".to_owned(), |_| units::size(plugin.number("Size") as f64));
+    let size =
+        plugin.get("Size").map_or_else(|| "N/A".to_owned(), |_| units::size(plugin.number("Size") as f64));
     let state = match plugin.text("State") {
         "" if enabled => "enabled",
         "" => "disabled",

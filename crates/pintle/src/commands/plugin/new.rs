@@ -30,13 +30,16 @@ impl New {
     /// Runs it.
     pub fn run(self) -> Done {
         let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from(&self.name));
-        let scaffold = Scaffold { kind: self.kind, language: self.lang, builtin: self.builtin, name: self.name.clone() };
+        let scaffold =
+            Scaffold { kind: self.kind, language: self.lang, builtin: self.builtin, name: self.name.clone() };
         let files = scaffold.write(&dir)?;
         for file in files {
             println!("{}", dir.join(file).display());
         }
         let (name, dir) = (&self.name, dir.display());
-        println!("\nNext:\n  pintle plugin validate {dir}\n  pintle plugin build {dir}\n  pintle plugin enable {name}\n  pintle plugin test {name}");
+        println!(
+            "\nNext:\n  pintle plugin validate {dir}\n  pintle plugin build {dir}\n  pintle plugin enable {name}\n  pintle plugin test {name}"
+        );
         Ok(())
     }
 }

@@ -22,7 +22,14 @@ pub struct Granting {
 
 impl Granting {
     /// Asks the engine what `remote` wants, and the user, or the flags, whether it may have it. Returns what to send.
-    pub async fn settle(&self, client: &Client, remote: &str, name: &str, auth: &Credentials, what: &str) -> Result<Value> {
+    pub async fn settle(
+        &self,
+        client: &Client,
+        remote: &str,
+        name: &str,
+        auth: &Credentials,
+        what: &str,
+    ) -> Result<Value> {
         let wanted = client
             .get("/plugins/privileges")
             .query("remote", remote)
@@ -38,7 +45,8 @@ impl Granting {
                     bail!("permission denied while {what} plugin {name}");
                 }
             } else {
-                let refused: Vec<String> = list.iter().filter(|p| !self.allows(p)).map(|p| format!(" - {}", line(p))).collect();
+                let refused: Vec<String> =
+                    list.iter().filter(|p| !self.allows(p)).map(|p| format!(" - {}", line(p))).collect();
                 if !refused.is_empty() {
                     bail!(
                         "permission denied while {what} plugin {name}: it also wants, and --allow does not name:\n{}",
@@ -55,7 +63,9 @@ impl Granting {
         let name = privilege.text("Name");
         let values = privilege.texts("Value");
         let granted = |value: &str| {
-            self.allow.iter().any(|a| a.split_once('=').is_some_and(|(n, v)| n == name && v.split(',').any(|v| v == value)))
+            self.allow.iter().any(|a| {
+                a.split_once('=').is_some_and(|(n, v)| n == name && v.split(',').any(|v| v == value))
+            })
         };
         self.allow.iter().any(|a| a == name) || (!values.is_empty() && values.iter().all(|v| granted(v)))
     }
@@ -74,7 +84,8 @@ mod tests {
 
     #[test]
     fn allow_names_all_or_single_values() {
-        let granting = |allow: &[&str]| Granting { all: false, allow: allow.iter().map(|a| (*a).to_owned()).collect() };
+        let granting =
+            |allow: &[&str]| Granting { all: false, allow: allow.iter().map(|a| (*a).to_owned()).collect() };
         let mount = json!({"Name": "mount", "Value": ["/data"]});
         let caps = json!({"Name": "capabilities", "Value": ["CAP_SYS_ADMIN", "CAP_MKNOD"]});
         assert!(granting(&["mount"]).allows(&mount));

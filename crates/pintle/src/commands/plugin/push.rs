@@ -25,7 +25,8 @@ impl Push {
     pub async fn run(self, context: &Context) -> Done {
         let auth = lookup(&context.config()?, &registry_of(&self.plugin)).await?;
         let client = context.client().await?;
-        let request = client.post(format!("/plugins/{}/push", self.plugin)).header("X-Registry-Auth", auth.header());
+        let request =
+            client.post(format!("/plugins/{}/push", self.plugin)).header("X-Registry-Auth", auth.header());
         Progress::new(false).follow(request.send().await?).await?;
         Ok(())
     }

@@ -24,7 +24,12 @@ impl Remove {
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
         each(&self.plugins, async |name| {
-            client.delete(format!("/plugins/{name}")).switch("force", self.force).done().await.map(|()| name.to_owned())
+            client
+                .delete(format!("/plugins/{name}"))
+                .switch("force", self.force)
+                .done()
+                .await
+                .map(|()| name.to_owned())
         })
         .await
     }

@@ -45,7 +45,8 @@ impl Stats {
             } else {
                 self.plugins.clone()
             };
-            let samples = join_all(wanted.iter().map(|name| sample(client, format!("/plugins/{name}/stats")))).await;
+            let samples =
+                join_all(wanted.iter().map(|name| sample(client, format!("/plugins/{name}/stats")))).await;
             let mut rows = Vec::new();
             for (name, sample) in wanted.iter().zip(samples) {
                 let mut row = cells(name, &ours(client, sample)?, self.no_trunc);

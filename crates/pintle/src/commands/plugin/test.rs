@@ -98,7 +98,11 @@ impl Test {
         }
         let types = document.at("Config").at("Interface").texts("Types");
         if !types.is_empty() && !types.iter().any(|t| t.starts_with("docker.volumedriver/")) {
-            bail!("{} serves {}; there are suites for docker.volumedriver/1.0 only yet", self.plugin, types.join(", "));
+            bail!(
+                "{} serves {}; there are suites for docker.volumedriver/1.0 only yet",
+                self.plugin,
+                types.join(", ")
+            );
         }
         let socket = document.at("Config").at("Interface").text("Socket").to_owned();
         Ok((self.socket_dir.join(document.text("Id")).join(socket), true))

@@ -36,8 +36,8 @@ impl Upgrade {
         let client = context.client().await?;
         let name = &self.plugin;
         let document = client.get(format!("/plugins/{name}/json")).value().await?;
-        // An engine of ours upgrades a running plugin, and goes back if the new version does not come up.
-        if document.flag("Enabled") && !client.is_pintle() {
+        // Said before any question is asked; the engine would say it after.
+        if document.flag("Enabled") {
             anyhow::bail!("the plugin must be disabled before upgrading: pintle plugin disable {name}");
         }
         let old = document.text("PluginReference").to_owned();
@@ -46,7 +46,9 @@ impl Upgrade {
             anyhow::bail!("{name} was not installed from a registry: say where the new version is");
         }
         println!("Upgrading plugin {name} from {old} to {remote}");
-        let bare = |reference: &str| crate::commands::image::split(reference).0.trim_start_matches("docker.io/").to_owned();
+        let bare = |reference: &str| {
+            crate::commands::image::split(reference).0.trim_start_matches("docker.io/").to_owned()
+        };
         if !self.skip_remote_check
             && bare(&old) != bare(&remote)
             && !confirm("Plugin images do not match, are you sure?")

@@ -49,11 +49,18 @@ impl Df {
             0 => of("Images").iter().map(|i| positive(i.number("Size"))).sum(),
             n => n,
         };
-        let used: i64 = of("Images").iter().filter(|i| i.number("Containers") > 0).map(|i| i.number("Size")).sum();
+        let used: i64 =
+            of("Images").iter().filter(|i| i.number("Containers") > 0).map(|i| i.number("Size")).sum();
         let running = |c: &&Value| matches!(c.text("State"), "running" | "paused" | "restarting");
         let size = |v: &Value| positive(v.at("UsageData").number("Size"));
         let rows = vec![
-            line("Images", of("Images").len(), of("Images").iter().filter(|i| i.number("Containers") > 0).count(), images, positive(images - used)),
+            line(
+                "Images",
+                of("Images").len(),
+                of("Images").iter().filter(|i| i.number("Containers") > 0).count(),
+                images,
+                positive(images - used),
+            ),
             line(
                 "Containers",
                 of("Containers").len(),

@@ -1,15 +1,14 @@
 //! `events`.
 
 use anyhow::anyhow;
-use chrono::{Local, TimeZone};
 use clap::Args;
 use serde_json::Value;
 
 use crate::commands::{Done, filter};
 use crate::context::Context;
 use crate::json::Fields;
-use crate::render::format;
 use crate::render::time::moment;
+use crate::render::{format, time};
 
 /// Get real time events from the server.
 #[derive(Debug, Args)]
@@ -54,7 +53,7 @@ impl Events {
 /// `2026-01-31T12:00:00.000000000+00:00 volume create x (driver=local)`.
 fn line(event: &Value) -> String {
     let nanos = event.number("timeNano");
-    let stamp = Local.timestamp_nanos(nanos).format("%Y-%m-%dT%H:%M:%S%.9f%:z");
+    let stamp = time::rfc3339(nanos, true);
     let actor = event.at("Actor");
     let mut out = format!("{stamp} {} {} {}", event.text("Type"), event.text("Action"), actor.text("ID"));
     let mut attributes: Vec<String> = actor

@@ -26,7 +26,11 @@ impl Info {
         match self.format.as_deref() {
             Some(template) => println!("{}", format::document(template, &info)?),
             None => {
-                print!("Client:\n Version:    {}\n Endpoint:   {}\n\n", env!("CARGO_PKG_VERSION"), client.endpoint());
+                print!(
+                    "Client:\n Version:    {}\n Endpoint:   {}\n\n",
+                    env!("CARGO_PKG_VERSION"),
+                    client.endpoint()
+                );
                 print!("{}", text(&info));
                 for warning in info.texts("Warnings") {
                     eprintln!("{warning}");
@@ -65,7 +69,8 @@ fn text(info: &Value) -> String {
         line(&format!(" {kind}"), plugins.texts(kind).join(" "));
     }
     line("Swarm", info.at("Swarm").text("LocalNodeState").to_owned());
-    let runtimes: Vec<&str> = info.at("Runtimes").as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+    let runtimes: Vec<&str> =
+        info.at("Runtimes").as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
     line("Runtimes", runtimes.join(" "));
     line("Default Runtime", info.text("DefaultRuntime").to_owned());
     line("Init Binary", info.text("InitBinary").to_owned());

@@ -72,10 +72,13 @@ impl Login {
                 config.path().display()
             );
         }
-        println!("{}", match answer.text("Status") {
-            "" => "Login Succeeded",
-            status => status,
-        });
+        println!(
+            "{}",
+            match answer.text("Status") {
+                "" => "Login Succeeded",
+                status => status,
+            }
+        );
         Ok(())
     }
 
@@ -84,7 +87,9 @@ impl Login {
             Some(name) => name.trim().to_owned(),
             None if self.password_stdin => bail!("the --password-stdin option requires --username to be set"),
             None if !std::io::stdin().is_terminal() => {
-                bail!("cannot perform an interactive login from a non TTY device: use -u and --password-stdin")
+                bail!(
+                    "cannot perform an interactive login from a non TTY device: use -u and --password-stdin"
+                )
             }
             None => prompt::line("Username: ")?,
         };

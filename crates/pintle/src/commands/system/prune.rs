@@ -30,7 +30,11 @@ impl Prune {
         if self.volumes {
             what.push("all anonymous volumes not used by at least one container");
         }
-        what.push(if self.all { "all images without at least one container associated to them" } else { "all dangling images" });
+        what.push(if self.all {
+            "all images without at least one container associated to them"
+        } else {
+            "all dangling images"
+        });
         let question = format!(
             "WARNING! This will remove:\n  - {}\n\nAre you sure you want to continue?",
             what.join("\n  - ")
@@ -40,7 +44,9 @@ impl Prune {
         }
         container::prune::Prune { filter: self.filter.clone(), force: true }.run(context).await?;
         if self.volumes {
-            volume::prune::Prune { all: false, filter: self.filter.clone(), force: true }.run(context).await?;
+            volume::prune::Prune { all: false, filter: self.filter.clone(), force: true }
+                .run(context)
+                .await?;
         }
         image::prune::Prune { all: self.all, filter: self.filter, force: true }.run(context).await
     }

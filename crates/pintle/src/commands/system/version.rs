@@ -38,7 +38,9 @@ impl Version {
             client["Endpoint"] = connected.endpoint().to_string().into();
         }
         match self.format.as_deref() {
-            Some(template) => println!("{}", format::document(template, &json!({"Client": client, "Server": server}))?),
+            Some(template) => {
+                println!("{}", format::document(template, &json!({"Client": client, "Server": server}))?)
+            }
             None => print!("{}", text(&client, &server)),
         }
         connected?;
@@ -73,11 +75,18 @@ fn text(client: &Value, server: &Value) -> String {
         if !detail.text("ApiVersion").is_empty() {
             let least = detail.text("MinAPIVersion");
             let (api, os) = (detail.text("ApiVersion"), detail.text("Os"));
-            out += &format!("  API version:      {api} (minimum version {least})\n  OS/Arch:          {os}/{}\n", detail.text("Arch"));
+            out += &format!(
+                "  API version:      {api} (minimum version {least})\n  OS/Arch:          {os}/{}\n",
+                detail.text("Arch")
+            );
         }
     }
     if server.list("Components").is_empty() {
-        out += &format!(" Version:           {}\n API version:       {}\n", server.text("Version"), server.text("ApiVersion"));
+        out += &format!(
+            " Version:           {}\n API version:       {}\n",
+            server.text("Version"),
+            server.text("ApiVersion")
+        );
     }
     out
 }

@@ -33,7 +33,9 @@ impl Create {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
         if self.name.is_some() && self.volume.is_some() {
-            anyhow::bail!("conflicting options: cannot specify a volume name through both --name and as a positional arg");
+            anyhow::bail!(
+                "conflicting options: cannot specify a volume name through both --name and as a positional arg"
+            );
         }
         let client = context.client().await?;
         let body = json!({

@@ -41,7 +41,8 @@ impl List {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
-        let answer = client.get("/volumes").query_some("filters", filter::encode(&self.filter)?).value().await?;
+        let answer =
+            client.get("/volumes").query_some("filters", filter::encode(&self.filter)?).value().await?;
         for warning in answer.texts("Warnings") {
             eprintln!("WARNING: {warning}");
         }

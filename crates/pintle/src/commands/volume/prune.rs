@@ -37,7 +37,8 @@ impl Prune {
         if self.all {
             filters.push("all=true".to_owned());
         }
-        let answer = client.post("/volumes/prune").query_some("filters", filter::encode(&filters)?).value().await?;
+        let answer =
+            client.post("/volumes/prune").query_some("filters", filter::encode(&filters)?).value().await?;
         let gone = answer.texts("VolumesDeleted");
         if !gone.is_empty() {
             println!("Deleted Volumes:\n{}\n", gone.join("\n"));

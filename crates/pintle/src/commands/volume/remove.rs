@@ -24,7 +24,12 @@ impl Remove {
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
         each(&self.volumes, async |name| {
-            client.delete(format!("/volumes/{name}")).switch("force", self.force).done().await.map(|()| name.to_owned())
+            client
+                .delete(format!("/volumes/{name}"))
+                .switch("force", self.force)
+                .done()
+                .await
+                .map(|()| name.to_owned())
         })
         .await
     }
