@@ -23,6 +23,8 @@ use super::{
 };
 use crate::EngineError;
 
+/// What a look into a container that does not run waits for one volume.
+const MOUNT: std::time::Duration = std::time::Duration::from_secs(10);
 /// What a pipe between a blocking writer and an async reader holds.
 const PIPE: usize = 256 << 10;
 
@@ -288,7 +290,14 @@ impl View {
             MountKind::Volume => {
                 let name = mount.name.as_deref().unwrap_or_default();
                 let id = MountId(mount.mount_id.clone());
-                let volume = shared.volumes.mount(name, &container.id, &id).await?;
+                // The container's turn is ours meanwhile: others do not wait long for a driver that hangs.
+                let mounting = shared.volumes.mount(name, &container.id, &id);
+                let volume = tokio::time::timeout(MOUNT, mounting).await.unwrap_or_else(|_| {
+                    Err(EngineError::new(
+                        crate::ErrorKind::Unavailable,
+                        format!("volume {name}: its driver did not answer within {} s", MOUNT.as_secs()),
+                    ))
+                })?;
                 close.volumes.push(mount.clone());
                 if mount.subpath.is_empty() {
                     volume

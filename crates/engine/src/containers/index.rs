@@ -80,3 +80,60 @@ impl Index {
         self.by_id.contains_key(id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::containers::{Container, Lifecycle};
+
+    fn add(index: &mut Index, id: &str, name: &str) {
+        index.reserve(name, id).unwrap();
+        index.insert(Arc::new(Cell::new(Container {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            created: chrono::Utc::now(),
+            image_id: String::new(),
+            os: String::new(),
+            spec: Arc::default(),
+            path: String::new(),
+            args: Vec::new(),
+            mounts: Arc::default(),
+            life: Lifecycle::new(),
+        })));
+    }
+
+    #[test]
+    fn ids_then_names_then_prefixes() {
+        let mut index = Index::default();
+        add(&mut index, "abc1", "web");
+        add(&mut index, "abc2", "abc1x");
+        add(&mut index, "ffff", "abc");
+        let found =
+            |wanted: &str| index.find(wanted).map(|cell| cell.id.clone()).map_err(|error| error.message);
+        assert_eq!(found("abc1").unwrap(), "abc1");
+        assert_eq!(found("abc").unwrap(), "ffff", "a name wins over a prefix");
+        assert_eq!(found("/abc1x").unwrap(), "abc2");
+        assert_eq!(found("ff").unwrap(), "ffff");
+        assert_eq!(found("ab").unwrap_err(), "multiple IDs found with provided prefix: ab");
+        assert_eq!(found("zz").unwrap_err(), "No such container: zz");
+        found("").unwrap_err();
+    }
+
+    #[test]
+    fn a_name_is_taken_while_somebody_has_it() {
+        let mut index = Index::default();
+        add(&mut index, "abc1", "web");
+        assert!(
+            index
+                .reserve("web", "other")
+                .unwrap_err()
+                .message
+                .contains("already in use by container \"abc1\"")
+        );
+        index.reserve("web", "abc1").unwrap();
+        index.release("web", "other");
+        index.reserve("web", "other").unwrap_err();
+        index.remove("abc1");
+        index.reserve("web", "other").unwrap();
+    }
+}
