@@ -32,31 +32,31 @@ fn a_terminal_is_a_terminal() {
     let engine = ready();
     let out = engine.sh("script -qec 'docker run --rm -t alpine sh -c \"tty; stty size\"' /dev/null").ok();
     assert!(out.contains("/dev/"), "{out}");
-    engine.sh("docker run -d --name c -t alpine sh -c 'echo plain; sleep 100'").ok();
-    eventually("the log", Duration::from_secs(5), || engine.sh("docker logs c").ok().contains("plain"));
-    let size = engine.sh("script -qec 'stty rows 33 cols 44; docker exec -it c stty size' /dev/null").ok();
+    engine.sh("docker run -d --name box -t alpine sh -c 'echo plain; sleep 100'").ok();
+    eventually("the log", Duration::from_secs(5), || engine.sh("docker logs box").ok().contains("plain"));
+    let size = engine.sh("script -qec 'stty rows 33 cols 44; docker exec -it box stty size' /dev/null").ok();
     assert!(size.contains("33 44"), "{size}");
 }
 
 #[test]
 fn the_life_of_a_container() {
     let engine = ready();
-    let id = engine.sh("docker run -d --name c -l k=v alpine sh -c 'trap \"exit 3\" TERM; echo up; while :; do sleep 0.1; done'").ok();
+    let id = engine.sh("docker run -d --name box -l k=v alpine sh -c 'trap \"exit 3\" TERM; echo up; while :; do sleep 0.1; done'").ok();
     assert_eq!(id.len(), 64);
-    assert_eq!(engine.sh("docker ps --format '{{.Names}} {{.Image}}'").ok(), "c alpine");
-    assert_eq!(engine.sh("docker ps -q --no-trunc -f label=k=v -f name=c -f status=running").ok(), id);
-    assert_eq!(engine.sh("docker inspect -f '{{.State.Status}} {{.State.Running}} {{.Name}}' c").ok(), "running true /c");
-    let clash = engine.sh("docker create --name c alpine").fails();
-    assert!(clash.contains("The container name \"/c\" is already in use by container"), "{clash}");
-    let busy = engine.sh("docker rm c").fails();
+    assert_eq!(engine.sh("docker ps --format '{{.Names}} {{.Image}}'").ok(), "box alpine");
+    assert_eq!(engine.sh("docker ps -q --no-trunc -f label=k=v -f name=box -f status=running").ok(), id);
+    assert_eq!(engine.sh("docker inspect -f '{{.State.Status}} {{.State.Running}} {{.Name}}' box").ok(), "running true /box");
+    let clash = engine.sh("docker create --name box alpine").fails();
+    assert!(clash.contains("The container name \"/box\" is already in use by container"), "{clash}");
+    let busy = engine.sh("docker rm box").fails();
     assert!(busy.contains("container is running"), "{busy}");
-    eventually("it to trap", Duration::from_secs(5), || engine.sh("docker logs c").ok() == "up");
-    engine.sh("docker stop c").ok();
-    assert_eq!(engine.sh("docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' c").ok(), "exited 3");
-    assert_eq!(engine.sh("docker wait c").ok(), "3");
-    engine.sh("docker rename c d && docker start d && docker kill d").ok();
-    assert_eq!(engine.sh("docker wait d").ok(), "137");
-    engine.sh("docker restart -t 0 d && docker rm -f d").ok();
+    eventually("it to trap", Duration::from_secs(5), || engine.sh("docker logs box").ok() == "up");
+    engine.sh("docker stop box").ok();
+    assert_eq!(engine.sh("docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' box").ok(), "exited 3");
+    assert_eq!(engine.sh("docker wait box").ok(), "3");
+    engine.sh("docker rename box two && docker start two && docker kill two").ok();
+    assert_eq!(engine.sh("docker wait two").ok(), "137");
+    engine.sh("docker restart -t 0 two && docker rm -f two").ok();
     assert_eq!(engine.sh("docker ps -aq").ok(), "");
     engine.sh("docker rmi alpine").ok();
     assert_eq!(engine.leftovers(), Vec::<String>::new());
@@ -65,39 +65,39 @@ fn the_life_of_a_container() {
 #[test]
 fn exec_in_every_way() {
     let engine = ready();
-    engine.sh("docker run -d --name c -e OUTER=1 -w /tmp alpine sleep 1000").ok();
-    assert_eq!(engine.sh("docker exec c pwd").ok(), "/tmp");
-    assert_eq!(engine.sh("docker exec -e INNER=2 -w /bin c sh -c 'echo $OUTER$INNER; pwd'").ok(), "12\n/bin");
-    assert_eq!(engine.sh("docker exec -u user c id -u").ok(), "1000");
-    assert_eq!(engine.sh("echo piped | docker exec -i c cat").ok(), "piped");
-    assert_eq!(engine.sh("docker exec c sh -c 'exit 9'").code, 9);
-    assert_eq!(engine.sh("docker exec c nosuch").code, 127);
-    engine.sh("docker exec -d c sh -c 'echo detached > /tmp/d'").ok();
-    eventually("the detached exec", Duration::from_secs(5), || engine.sh("docker exec c cat /tmp/d").stdout.trim() == "detached");
+    engine.sh("docker run -d --name box -e OUTER=1 -w /tmp alpine sleep 1000").ok();
+    assert_eq!(engine.sh("docker exec box pwd").ok(), "/tmp");
+    assert_eq!(engine.sh("docker exec -e INNER=2 -w /bin box sh -c 'echo $OUTER$INNER; pwd'").ok(), "12\n/bin");
+    assert_eq!(engine.sh("docker exec -u user box id -u").ok(), "1000");
+    assert_eq!(engine.sh("echo piped | docker exec -i box cat").ok(), "piped");
+    assert_eq!(engine.sh("docker exec box sh -c 'exit 9'").code, 9);
+    assert_eq!(engine.sh("docker exec box nosuch").code, 127);
+    engine.sh("docker exec -d box sh -c 'echo detached > /tmp/d'").ok();
+    eventually("the detached exec", Duration::from_secs(5), || engine.sh("docker exec box cat /tmp/d").stdout.trim() == "detached");
     // The filter that holds for the first process holds for this one.
-    assert_eq!(engine.sh("docker exec c grep -w Seccomp: /proc/self/status").ok(), "Seccomp:\t2");
-    assert_eq!(engine.sh("docker exec c grep CapInh /proc/self/status").ok(), "CapInh:\t0000000000000000");
+    assert_eq!(engine.sh("docker exec box grep -w Seccomp: /proc/self/status").ok(), "Seccomp:\t2");
+    assert_eq!(engine.sh("docker exec box grep CapInh /proc/self/status").ok(), "CapInh:\t0000000000000000");
     assert_eq!(
-        engine.sh("docker exec c grep CapEff /proc/self/status").ok(),
-        engine.sh("docker exec c grep CapEff /proc/1/status").ok()
+        engine.sh("docker exec box grep CapEff /proc/self/status").ok(),
+        engine.sh("docker exec box grep CapEff /proc/1/status").ok()
     );
-    engine.sh("docker stop -t 0 c").ok();
-    let stopped = engine.sh("docker exec c true").fails();
+    engine.sh("docker stop -t 0 box").ok();
+    let stopped = engine.sh("docker exec box true").fails();
     assert!(stopped.contains("is not running"), "{stopped}");
 }
 
 #[test]
 fn logs_with_every_option() {
     let engine = ready();
-    engine.sh("docker run --name c alpine sh -c 'for i in $(seq 1 20); do echo line $i; done; echo err >&2'").ok();
-    assert_eq!(engine.sh("docker logs --tail 3 c 2>/dev/null | head -2").ok(), "line 19\nline 20");
-    assert_eq!(engine.sh("docker logs c 2>&1 >/dev/null").ok(), "err");
-    let stamped = engine.sh("docker logs -t --tail 1 c 2>&1").ok();
+    engine.sh("docker run --name box alpine sh -c 'for i in $(seq 1 20); do echo line $i; done; echo err >&2'").ok();
+    assert_eq!(engine.sh("docker logs --tail 3 box 2>/dev/null | head -2").ok(), "line 19\nline 20");
+    assert_eq!(engine.sh("docker logs box 2>&1 >/dev/null").ok(), "err");
+    let stamped = engine.sh("docker logs -t --tail 1 box 2>&1").ok();
     assert!(stamped.starts_with("20") && stamped.contains('T'), "{stamped}");
-    assert_eq!(engine.sh("docker logs --since 2100-01-01T00:00:00Z c").ok(), "");
-    assert_eq!(engine.sh("docker logs --until 2000-01-01T00:00:00Z c").ok(), "");
-    engine.sh("docker run -d --name f alpine sh -c 'for i in 1 2 3; do echo $i; sleep 0.3; done'").ok();
-    assert_eq!(engine.sh("docker logs -f f").ok(), "1\n2\n3");
+    assert_eq!(engine.sh("docker logs --since 2100-01-01T00:00:00Z box").ok(), "");
+    assert_eq!(engine.sh("docker logs --until 2000-01-01T00:00:00Z box").ok(), "");
+    engine.sh("docker run -d --name fol alpine sh -c 'for i in 1 2 3; do echo $i; sleep 0.3; done'").ok();
+    assert_eq!(engine.sh("docker logs -f fol").ok(), "1\n2\n3");
     engine.sh("docker run --name big alpine sh -c 'head -c 1048576 /dev/zero | tr \"\\0\" x; echo'").ok();
     assert_eq!(engine.sh("docker logs big | wc -c").ok(), "1048577");
     engine.sh("docker run --name rot --log-opt max-size=10k --log-opt max-file=2 alpine seq 1 20000").ok();
@@ -121,7 +121,7 @@ fn the_sandbox_is_dockers() {
     assert!(engine.sh("docker run --rm --read-only alpine touch /x").fails().contains("Read-only"));
     assert!(engine.sh("docker run --rm alpine sh -c 'echo 1 > /proc/sys/kernel/domainname'").fails().contains("Read-only"));
     assert!(engine.sh("docker run --rm alpine sh -c 'echo 1 > /sys/fs/cgroup/pids/cgroup.procs'").fails().contains("ead-only"));
-    assert_eq!(engine.sh("docker run --rm alpine sh -c 'wc -c < /proc/kcore'").ok(), "0");
+    assert_eq!(engine.sh("docker run --rm alpine sh -c 'wc -c < /proc/keys'").ok(), "0");
     assert_eq!(engine.sh("docker run --rm --tmpfs /t:size=64k alpine sh -c 'df -k /t | tail -1'").ok().split_whitespace().nth(1), Some("64"));
     assert_eq!(engine.sh("docker run --rm --init alpine sh -c 'cat /proc/1/comm'").ok(), "docker-init");
     assert_eq!(engine.sh("docker run --rm --ulimit nofile=77:88 alpine sh -c 'ulimit -n'").ok(), "77");
@@ -143,16 +143,16 @@ fn limits_hold() {
 #[test]
 fn files_go_in_and_out() {
     let engine = ready();
-    engine.sh("docker create --name c alpine true").ok();
-    engine.sh("echo in > f && docker cp f c:/tmp/g && docker cp c:/tmp/g out").ok();
+    engine.sh("docker create --name box alpine true").ok();
+    engine.sh("echo in > f && docker cp f box:/tmp/g && docker cp box:/tmp/g out").ok();
     assert_eq!(engine.sh("cat out").ok(), "in");
-    engine.sh("mkdir -p d/e && echo x > d/e/f && docker cp d c:/root && docker cp c:/root/d - | tar -t | sort").ok();
-    let listed = engine.sh("docker cp c:/root/d - | tar -t | sort").ok();
+    engine.sh("mkdir -p d/e && echo x > d/e/f && docker cp d box:/root && docker cp box:/root/d - | tar -t | sort").ok();
+    let listed = engine.sh("docker cp box:/root/d - | tar -t | sort").ok();
     assert_eq!(listed, "d/\nd/e/\nd/e/f");
-    let missing = engine.sh("docker cp c:/nope out").fails();
-    assert!(missing.contains("Could not find the file /nope in container c"), "{missing}");
-    assert!(engine.sh("docker export c | tar -t").ok().contains("bin/busybox"));
-    assert_eq!(engine.sh("docker diff c | grep -c /root/d").ok(), "3");
+    let missing = engine.sh("docker cp box:/nope out").fails();
+    assert!(missing.contains("Could not find the file /nope in container box"), "{missing}");
+    assert!(engine.sh("docker export box | tar -t").ok().contains("bin/busybox"));
+    assert_eq!(engine.sh("docker diff box | grep -c /root/d").ok(), "3");
 }
 
 #[test]
@@ -170,37 +170,37 @@ fn what_the_engine_says_of_itself() {
     assert_eq!(engine.http("GET", "/v9.99/version", None).0, 400);
     assert_eq!(engine.http("GET", "/nope", None).0, 404);
     let since = engine.sh("date +%s").ok();
-    engine.sh("docker run --rm --name e alpine true").ok();
-    let events = engine.sh(&format!("docker events --since {since} --until $(($(date +%s)+1)) --filter container=e --format '{{{{.Action}}}}'")).ok();
+    engine.sh("docker run --rm --name evt alpine true").ok();
+    let events = engine.sh(&format!("docker events --since {since} --until $(($(date +%s)+1)) --filter container=evt --format '{{{{.Action}}}}'")).ok();
     assert_eq!(events, "create\nattach\nstart\ndie\ndestroy", "in Docker's order");
 }
 
 #[test]
 fn killing_the_engine_loses_no_output_and_no_exit_code() {
     let mut engine = ready();
-    engine.sh("docker run -d --name c -v v:/d alpine sh -c 'i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 5'").ok();
+    engine.sh("docker run -d --name box -v vol:/d alpine sh -c 'i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 5'").ok();
     engine.sh("docker run -d --name stays alpine sleep 1000").ok();
     let pid = engine.sh("docker inspect -f '{{.State.Pid}}' stays").ok();
     engine.kill();
     std::thread::sleep(Duration::from_millis(2500));
     engine.boot(&[]);
     assert_eq!(engine.sh("docker inspect -f '{{.State.Pid}}' stays").ok(), pid);
-    assert_eq!(engine.sh("docker wait c").ok(), "5");
+    assert_eq!(engine.sh("docker wait box").ok(), "5");
     let expected = (0..40).map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
-    assert_eq!(engine.sh("docker logs c").ok(), expected);
-    let held = engine.sh("docker volume rm v").fails();
+    assert_eq!(engine.sh("docker logs box").ok(), expected);
+    let held = engine.sh("docker volume rm vol").fails();
     assert!(held.contains("in use"), "{held}");
     assert_eq!(engine.sh("docker exec stays echo alive").ok(), "alive");
-    engine.sh("docker rm -f c stays && docker volume rm v").ok();
+    engine.sh("docker rm -f box stays && docker volume rm vol").ok();
 }
 
 #[test]
 fn a_term_drains_and_exits_zero() {
     let mut engine = ready();
-    engine.sh("docker run -d --name c alpine sleep 1000").ok();
+    engine.sh("docker run -d --name box alpine sleep 1000").ok();
     let start = Instant::now();
     assert_eq!(engine.stop(), Some(0), "{}", engine.daemon_log());
     assert!(start.elapsed() < Duration::from_secs(10));
     engine.boot(&[]);
-    assert_eq!(engine.sh("docker ps --format '{{.Names}}'").ok(), "c");
+    assert_eq!(engine.sh("docker ps --format '{{.Names}}'").ok(), "box");
 }

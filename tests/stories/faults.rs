@@ -117,9 +117,9 @@ fn a_plugin_that_dies_after_mount_is_back_for_the_next() {
     settings["env"] = json!([{"name": "FAULTY", "value": "mount=die-after*1", "settable": ["value"]}]);
     let package = folder(&engine, "faulty-volume", &built("faulty-volume"), &settings);
     engine.sh(&format!("docker plugin create dies {} && docker plugin enable dies", package.display())).ok();
-    engine.sh("docker volume create -d dies v").ok();
-    assert_eq!(engine.sh("docker run --rm -v v:/d alpine sh -c 'echo x > /d/f; cat /d/f'").ok(), "x");
-    eventually("the plugin to be back", Duration::from_secs(20), || engine.sh("docker volume inspect v").code == 0);
+    engine.sh("docker volume create -d dies vol").ok();
+    assert_eq!(engine.sh("docker run --rm -v vol:/d alpine sh -c 'echo x > /d/f; cat /d/f'").ok(), "x");
+    eventually("the plugin to be back", Duration::from_secs(20), || engine.sh("docker volume inspect vol").code == 0);
 }
 
 #[test]

@@ -31,9 +31,9 @@ fn a_plugin_in_go_runs_unmodified() {
     });
     let package = folder(&engine, "govol", &binary, &config);
     engine.sh(&format!("docker plugin create govol {} && docker plugin enable govol", package.display())).ok();
-    engine.sh("docker volume create -d govol v").ok();
-    engine.sh("docker run --rm -v v:/d alpine sh -c 'echo gopher > /d/f'").ok();
-    assert_eq!(engine.sh("docker run --rm -v v:/d alpine cat /d/f").ok(), "gopher");
-    assert_eq!(engine.sh("docker volume inspect -f '{{.Status.language}}' v").ok(), "go");
-    engine.sh("docker volume rm v && docker plugin rm -f govol").ok();
+    engine.sh("docker volume create -d govol vol").ok();
+    engine.sh("docker run --rm -v vol:/d alpine sh -c 'echo gopher > /d/f'").ok();
+    assert_eq!(engine.sh("docker run --rm -v vol:/d alpine cat /d/f").ok(), "gopher");
+    assert_eq!(engine.sh("docker volume inspect -f '{{.Status.language}}' vol").ok(), "go");
+    engine.sh("docker volume rm vol && docker plugin rm -f govol").ok();
 }

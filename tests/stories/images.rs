@@ -19,12 +19,12 @@ fn save_and_load_are_inverses() {
 fn removal_respects_users_and_names() {
     let engine = Engine::pintle();
     engine.busybox("one");
-    engine.sh("docker create --name c one true && docker tag one two").ok();
+    engine.sh("docker create --name box one true && docker tag one two").ok();
     let untagged = engine.sh("docker rmi two").ok();
     assert!(untagged.contains("Untagged: two:latest"), "{untagged}");
     let held = engine.sh("docker rmi one").fails();
     assert!(held.contains("unable to remove repository reference \"one\" (must force)"), "{held}");
-    engine.sh("docker rm c").ok();
+    engine.sh("docker rm box").ok();
     let deleted = engine.sh("docker rmi one").ok();
     assert!(deleted.contains("Deleted: sha256:"), "{deleted}");
     let missing = engine.sh("docker rmi one").fails();
@@ -35,7 +35,7 @@ fn removal_respects_users_and_names() {
 fn import_takes_changes_and_inspect_shows_them() {
     let engine = Engine::pintle();
     engine.busybox("base");
-    engine.sh("docker create --name c base && docker export c | docker import -c 'ENV A=b' -c 'ENTRYPOINT [\"echo\"]' -c 'CMD [\"x\"]' -c 'LABEL l=m' -m words - made:1").ok();
+    engine.sh("docker create --name box base && docker export box | docker import -c 'ENV A=b' -c 'ENTRYPOINT [\"echo\"]' -c 'CMD [\"x\"]' -c 'LABEL l=m' -m words - made:1").ok();
     assert_eq!(engine.sh("docker run --rm made:1").ok(), "x");
     assert_eq!(engine.sh("docker inspect -f '{{json .Config.Env}} {{.Config.Labels.l}} {{.Os}}' made:1").ok(), "[\"A=b\"] m linux");
     assert!(engine.sh("docker history made:1").ok().contains("words"));

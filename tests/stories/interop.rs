@@ -17,15 +17,15 @@ fn dockerd_installs_what_pintle_pushed_and_pintle_what_dockerd_pushed() {
         from.sh(&format!("docker plugin create {name} {} && docker plugin push {name}", package.display())).ok();
         to.busybox("alpine");
         to.sh(&format!("docker plugin install --grant-all-permissions --alias dirs {name}")).ok();
-        to.sh("docker volume create -d dirs v && docker run --rm --network none -v v:/d alpine sh -c 'echo works > /d/f'").ok();
-        assert_eq!(to.sh("docker run --rm --network none -v v:/d alpine cat /d/f").ok(), "works");
+        to.sh("docker volume create -d dirs vol && docker run --rm --network none -v vol:/d alpine sh -c 'echo works > /d/f'").ok();
+        assert_eq!(to.sh("docker run --rm --network none -v vol:/d alpine cat /d/f").ok(), "works");
         // The same suite judges the plugin under both engines.
         let id = to.sh("docker plugin inspect -f '{{.Id}}' dirs").ok();
         let sockets = if to.kind == Kind::Pintle { to.dir.join("plugins") } else { "/run/docker/plugins".into() };
         let socket = sockets.join(id).join("volume-dirs.sock");
         let report = to.sh(&format!("pintle plugin test {}", socket.display()));
         assert_eq!(report.code, 0, "{report:?}");
-        to.sh("docker volume rm v && docker plugin rm -f dirs").ok();
+        to.sh("docker volume rm vol && docker plugin rm -f dirs").ok();
     }
 }
 

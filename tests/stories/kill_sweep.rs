@@ -53,11 +53,11 @@ const STEPS: [(&str, &str, &str); 12] = [
     ("create", "POST", "/plugins/create?name=p"),
     ("enable", "POST", "/plugins/p/enable?timeout=10"),
     ("volume", "POST", "/volumes/create"),
-    ("container", "POST", "/containers/create?name=c"),
-    ("start", "POST", "/containers/c/start"),
-    ("stop", "POST", "/containers/c/stop?t=0"),
-    ("rm", "DELETE", "/containers/c"),
-    ("volume rm", "DELETE", "/volumes/v"),
+    ("container", "POST", "/containers/create?name=box"),
+    ("start", "POST", "/containers/box/start"),
+    ("stop", "POST", "/containers/box/stop?t=0"),
+    ("rm", "DELETE", "/containers/box"),
+    ("volume rm", "DELETE", "/volumes/vol"),
     ("disable", "POST", "/plugins/p/disable"),
     ("upgrade", "POST", "/plugins/p/upgrade"),
     ("re-enable", "POST", "/plugins/p/enable?timeout=10"),
@@ -74,10 +74,10 @@ impl Life {
         let json = |value: Value| ("application/json", value.to_string().into_bytes());
         match STEPS[step].0 {
             "create" => ("application/x-tar", self.package.clone()),
-            "volume" => json(json!({"Name": "v", "Driver": "p"})),
+            "volume" => json(json!({"Name": "vol", "Driver": "p"})),
             "container" => json(json!({
                 "Image": "alpine", "Cmd": ["sh", "-c", "echo x > /d/f; sleep 1000"],
-                "HostConfig": {"Binds": ["v:/d"], "NetworkMode": "none"}
+                "HostConfig": {"Binds": ["vol:/d"], "NetworkMode": "none"}
             })),
             "upgrade" => json(json!([])),
             _ => ("", Vec::new()),
@@ -121,19 +121,19 @@ fn agrees(engine: &Engine, done: usize) {
         }
     };
     must("the plugin", "create", "plugin rm", exists("/plugins/p/json"));
-    must("the container", "container", "rm", exists("/containers/c/json"));
+    must("the container", "container", "rm", exists("/containers/box/json"));
     if has("enable") && !maybe("disable") {
         eventually("the plugin to be ready again", Duration::from_secs(20), || {
-            engine.http("GET", "/volumes/v", None).0 != 500 && engine.http("GET", "/plugins/p/json", None).1["State"] == "ready"
+            engine.http("GET", "/volumes/vol", None).0 != 500 && engine.http("GET", "/plugins/p/json", None).1["State"] == "ready"
         });
     }
-    must("the volume", "volume", "volume rm", exists("/volumes/v"));
+    must("the volume", "volume", "volume rm", exists("/volumes/vol"));
     if has("start") && !maybe("stop") {
-        let (_, container) = engine.http("GET", "/containers/c/json", None);
+        let (_, container) = engine.http("GET", "/containers/box/json", None);
         assert_eq!(container["State"]["Running"], true, "{}", container["State"]);
     }
     if has("stop") && !maybe("rm") {
-        let (_, container) = engine.http("GET", "/containers/c/json", None);
+        let (_, container) = engine.http("GET", "/containers/box/json", None);
         assert_eq!(container["State"]["Running"], false, "{}", container["State"]);
         assert_eq!(container["State"]["ExitCode"], 137, "{}", container["State"]);
     }
@@ -142,9 +142,9 @@ fn agrees(engine: &Engine, done: usize) {
 /// Takes everything down through the API and demands that nothing is left.
 fn clean(engine: &Engine, remembered: &str) {
     for (method, path) in [
-        ("DELETE", "/containers/c?force=1"),
+        ("DELETE", "/containers/box?force=1"),
         ("POST", "/plugins/p/enable?timeout=10"),
-        ("DELETE", "/volumes/v"),
+        ("DELETE", "/volumes/vol"),
         ("DELETE", "/plugins/p?force=1"),
     ] {
         let (status, body) = engine.http(method, path, None);

@@ -16,13 +16,13 @@ fn from_package_to_data_and_away() {
         engine.busybox("alpine");
         install(&engine, "me/dirs");
         assert_eq!(engine.sh("docker plugin ls --format '{{.Name}} {{.Enabled}}'").ok(), "me/dirs:latest true");
-        engine.sh("docker volume create -d me/dirs v").ok();
-        engine.sh("docker run --rm -v v:/data alpine sh -c 'echo hello > /data/t'").ok();
-        assert_eq!(engine.sh("docker run --rm -v v:/data alpine cat /data/t").ok(), "hello");
+        engine.sh("docker volume create -d me/dirs vol").ok();
+        engine.sh("docker run --rm -v vol:/data alpine sh -c 'echo hello > /data/t'").ok();
+        assert_eq!(engine.sh("docker run --rm -v vol:/data alpine cat /data/t").ok(), "hello");
 
         let held = engine.sh("docker plugin disable me/dirs").fails();
         assert!(held.contains("in use") && held.contains('v'), "names its holders: {held}");
-        engine.sh("docker volume rm v").ok();
+        engine.sh("docker volume rm vol").ok();
         engine.sh("docker plugin disable me/dirs").ok();
         let again = engine.sh("docker plugin disable me/dirs").fails();
         assert!(again.contains("already disabled"), "{again}");
@@ -99,7 +99,7 @@ fn a_plugin_that_cannot_start_stays_wanted_and_comes_up_by_itself() {
     fs::create_dir(&source).unwrap();
     eventually("the plugin to come up", Duration::from_secs(30), || {
         engine.http("GET", "/plugins/late/json", None).1["State"] == "ready"
-            || engine.sh("docker volume create -d late v").code == 0
+            || engine.sh("docker volume create -d late vol").code == 0
     });
 }
 
@@ -107,13 +107,13 @@ fn a_plugin_that_cannot_start_stays_wanted_and_comes_up_by_itself() {
 fn a_crashed_plugin_is_restarted_and_counted() {
     let engine = Engine::pintle();
     install(&engine, "dirs");
-    engine.sh("docker volume create -d dirs v").ok();
+    engine.sh("docker volume create -d dirs vol").ok();
     let victims = plugin_processes(&engine);
     assert_eq!(victims.len(), 1, "{victims:?}");
     signal(victims[0], "KILL");
     eventually("the plugin to be back", Duration::from_secs(20), || {
         let back = plugin_processes(&engine);
-        !back.is_empty() && back != victims && engine.sh("docker volume inspect v").code == 0
+        !back.is_empty() && back != victims && engine.sh("docker volume inspect vol").code == 0
     });
     let view = engine.http("GET", "/plugins/dirs/json", None).1;
     assert_eq!(view["Restarts"], 1, "{view}");

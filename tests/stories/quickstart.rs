@@ -10,7 +10,7 @@ fn quickstart_does_the_main_job_and_leaves_nothing() {
     let output = Command::new("timeout").args(["120", PINTLE, "quickstart"]).env("TMPDIR", dir.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    for step in ["plugin new", "plugin create", "plugin enable", "volume create", "run"] {
+    for step in ["plugin new", "plugin build", "plugin enable", "volume create", "run"] {
         assert!(said.contains(step), "{step} is shown in\n{said}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left in {}", dir.path().display());
