@@ -50,7 +50,10 @@ impl From<EngineError> for Failed {
 impl From<pintle_runtime::RuntimeError> for Failed {
     fn from(error: pintle_runtime::RuntimeError) -> Self {
         let code = i64::from(error.exit_code());
-        Self { code, error: EngineError::from(error).context("failed to create task for container") }
+        // What is wrong with the command is said in Docker's words already.
+        let said = matches!(error, pintle_runtime::RuntimeError::Command { .. });
+        let error = EngineError::from(error);
+        Self { code, error: if said { error } else { error.context("failed to create task for container") } }
     }
 }
 

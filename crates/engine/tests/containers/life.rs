@@ -57,6 +57,7 @@ pub async fn a_command_that_is_not_there() {
     let error = house.containers.start(&id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert!(error.message.contains("executable file not found"), "{error}");
+    assert_eq!(error.message.matches("failed to create task for container").count(), 1, "{error}");
     let seen = house.containers.inspect(&id).unwrap();
     assert_eq!((seen.life.status(), seen.life.exit().unwrap().code), ("created", 127));
     assert!(!house.dir.join("run/tasks").join(&id).exists());
