@@ -25,7 +25,7 @@ fn a_plugin_in_go_runs_unmodified() {
         "description": "a volume plugin in Go",
         "documentation": "",
         "entrypoint": ["/usr/bin/govol"],
-        "network": {"type": "none"},
+        "network": {"type": ""},
         "interface": {"types": ["docker.volumedriver/1.0"], "socket": "govol.sock"},
         "propagatedMount": "/mnt/volumes"
     });

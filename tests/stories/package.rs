@@ -35,7 +35,7 @@ pub fn config(name: &str) -> Value {
         "documentation": "https://example.invalid/",
         "entrypoint": [format!("/usr/bin/{name}")],
         "workdir": "/",
-        "network": {"type": "none"},
+        "network": {"type": ""},
         "interface": {"types": ["docker.volumedriver/1.0"], "socket": format!("{name}.sock")},
         "linux": {"capabilities": []},
         "mounts": [],

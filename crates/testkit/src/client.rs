@@ -1,7 +1,13 @@
 //! A plain plugin client: one connection for each call, nothing clever. It checks servers independently of the
 //! engine's own client, and it is what `pintle plugin test SOCKET` speaks with.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,6 +32,18 @@ use tokio::{
 
 /// The largest answer that is read.
 const MAX_BODY: usize = 16 << 20;
+
+/// Connects however long the path is: an address holds 107 bytes, so a longer one goes by way of its folder.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    match (socket.parent(), socket.file_name()) {
+        (Some(folder), Some(name)) if socket.as_os_str().len() > 107 => {
+            let folder = File::open(folder)?;
+            let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+            UnixStream::connect(short).await
+        }
+        _ => UnixStream::connect(socket).await,
+    }
+}
 
 /// A volume driver behind a socket.
 #[derive(Debug, Clone)]
@@ -66,7 +84,7 @@ impl VolumeClient {
     pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<(u16, Bytes), DriverError> {
         let call = async {
             match &self.address {
-                Address::Unix(socket) => exchange(UnixStream::connect(socket).await, path, body).await,
+                Address::Unix(socket) => exchange(connect(socket).await, path, body).await,
                 Address::Tcp(host) => exchange(TcpStream::connect(host).await, path, body).await,
                 Address::Tls(..) => {
                     Err(DriverError::new(ErrorKind::Unsupported, "this client does not speak TLS"))

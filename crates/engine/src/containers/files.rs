@@ -43,7 +43,7 @@ impl Containers {
     pub async fn stat_path(&self, name: &str, path: &str) -> Result<PathStat, EngineError> {
         let cell = self.shared.find(name)?;
         let view = View::open(&self.shared, &cell, true).await?;
-        let (path, container) = (path.to_owned(), cell.id.clone());
+        let (path, container) = (path.to_owned(), name.to_owned());
         let (view, stat) = blocking(move || {
             let stat = archive::stat(&view.root, &path).map_err(|error| missing(&container, &path, error))?;
             Ok((view, stat))
@@ -57,7 +57,7 @@ impl Containers {
     pub async fn copy_out(&self, name: &str, path: &str) -> Result<(PathStat, Archive), EngineError> {
         let cell = self.shared.find(name)?;
         let view = View::open(&self.shared, &cell, true).await?;
-        let (wanted, container) = (path.to_owned(), cell.id.clone());
+        let (wanted, container) = (path.to_owned(), name.to_owned());
         let (view, stat) = blocking(move || {
             let stat =
                 archive::stat(&view.root, &wanted).map_err(|error| missing(&container, &wanted, error))?;
@@ -107,7 +107,7 @@ impl Containers {
         let (unpacked, _) = tokio::join!(unpack, feed);
         let (view, result) = unpacked.map_err(|error| EngineError::internal(error.to_string()))?;
         drop(view);
-        result.map_err(|error| missing(&container.id, path, error))?;
+        result.map_err(|error| missing(name, path, error))?;
         self.shared.announce(&container, "extract-to-dir", &[]);
         Ok(())
     }

@@ -34,22 +34,40 @@ fn parse(text: &str) -> Result<Reference, HostError> {
     text.parse::<Reference>().map_err(|error| HostError::Invalid(error.to_string()))
 }
 
-/// Finds a plugin among `(id, name)` pairs: by full id, exact name, then unique id prefix.
+/// What a plugin may be called by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    /// The reference that it was pulled from, or empty.
+    pub(crate) origin: &'a str,
+}
+
+/// Finds a plugin by full id, exact name, unique id prefix, and last by where it was pulled from, if only one
+/// came from there. Docker does not do the last: a plugin installed with `--alias` then answers to the alias
+/// alone, though its users go on calling it what they installed.
 pub(crate) fn find<'a>(
     text: &str,
-    plugins: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    plugins: impl Iterator<Item = Named<'a>> + Clone,
 ) -> Result<String, HostError> {
-    if let Some((id, _)) = plugins.clone().find(|(id, _)| *id == text) {
-        return Ok(id.to_owned());
+    if let Some(plugin) = plugins.clone().find(|plugin| plugin.id == text) {
+        return Ok(plugin.id.to_owned());
     }
-    let name = text.parse::<Reference>().ok().map(|reference| reference.or_latest().familiar());
-    if let Some((id, _)) = plugins.clone().find(|(_, known)| name.as_deref() == Some(*known)) {
-        return Ok(id.to_owned());
+    let reference = text.parse::<Reference>().ok().map(Reference::or_latest);
+    let name = reference.as_ref().map(Reference::familiar);
+    if let Some(plugin) = plugins.clone().find(|plugin| name.as_deref() == Some(plugin.name)) {
+        return Ok(plugin.id.to_owned());
     }
-    let mut matching = plugins.filter(|(id, _)| !text.is_empty() && id.starts_with(text));
+    let mut matching = plugins.clone().filter(|plugin| !text.is_empty() && plugin.id.starts_with(text));
     match (matching.next(), matching.next()) {
-        (Some((id, _)), None) => Ok(id.to_owned()),
-        (Some(_), Some(_)) => Err(HostError::Ambiguous(text.to_owned())),
+        (Some(plugin), None) => return Ok(plugin.id.to_owned()),
+        (Some(_), Some(_)) => return Err(HostError::Ambiguous(text.to_owned())),
+        _ => {}
+    }
+    let same = |plugin: &Named<'_>| reference.is_some() && plugin.origin.parse::<Reference>().ok() == reference;
+    let mut pulled = plugins.filter(same);
+    match (pulled.next(), pulled.next()) {
+        (Some(plugin), None) => Ok(plugin.id.to_owned()),
         _ => Err(HostError::NotFound(text.to_owned())),
     }
 }
@@ -62,7 +80,10 @@ mod tests {
     fn a_plugin_is_found_by_id_then_name_then_prefix() {
         let (one, two) = ("a1".repeat(32), format!("a1{}", "b2".repeat(31)));
         // A name that is also a prefix of the other's id.
-        let plugins = [(one.as_str(), "vol:latest"), (two.as_str(), "a1b2:latest")];
+        let plugins = [
+            Named { id: &one, name: "vol:latest", origin: "docker.io/acme/storage:1" },
+            Named { id: &two, name: "a1b2:latest", origin: "" },
+        ];
         let find = |text: &str| find(text, plugins.into_iter());
         assert_eq!(find(&one).unwrap(), one);
         assert_eq!(find("vol").unwrap(), one);
@@ -70,6 +91,9 @@ mod tests {
         assert_eq!(find("docker.io/library/vol").unwrap(), one);
         assert_eq!(find("a1b2").unwrap(), two);
         assert_eq!(find("a1a").unwrap(), one);
+        assert_eq!(find("acme/storage:1").unwrap(), one);
+        let twins = plugins.map(|plugin| Named { origin: "docker.io/acme/storage:1", ..plugin });
+        assert!(matches!(super::find("acme/storage:1", twins.into_iter()), Err(HostError::NotFound(_))));
         assert!(matches!(find("a1"), Err(HostError::Ambiguous(_))));
         for missing in ["vol:2", "", "c", "VOL", "a1x"] {
             assert!(matches!(find(missing), Err(HostError::NotFound(_))), "{missing}");

@@ -126,8 +126,12 @@ impl Plugins {
     pub(crate) fn find(&self, text: &str) -> Result<Arc<Managed>, HostError> {
         let all: Vec<(Arc<Managed>, Arc<View>)> =
             self.context.all().into_iter().map(|managed| (Arc::clone(&managed), managed.view())).collect();
-        let pairs = all.iter().map(|(_, view)| (view.record.id.as_str(), view.record.name.as_str()));
-        let id = names::find(text, pairs)?;
+        let known = all.iter().map(|(_, view)| names::Named {
+            id: &view.record.id,
+            name: &view.record.name,
+            origin: &view.record.reference,
+        });
+        let id = names::find(text, known)?;
         let found = all.into_iter().find(|(_, view)| view.record.id == id);
         found.map(|(managed, _)| managed).ok_or_else(|| HostError::NotFound(text.to_owned()))
     }
