@@ -56,16 +56,32 @@ impl Claim {
 }
 
 fn write_pidfile(path: &Path, pid: u32) -> Result<(), String> {
-    if let Some(other) = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok())
-        && other != pid
-        && Path::new(&format!("/proc/{other}")).exists()
-    {
-        return Err(format!(
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    check_pidfile(&written, pid, path, is_engine)?;
+    std::fs::write(path, pid.to_string()).map_err(|error| format!("writing {}: {error}", path.display()))
+}
+
+fn check_pidfile(
+    written: &str,
+    own: u32,
+    path: &Path,
+    is_engine: impl Fn(u32) -> bool,
+) -> Result<(), String> {
+    match written.trim().parse::<u32>() {
+        Ok(other) if other != own && is_engine(other) => Err(format!(
             "process with PID {other} is still running: stop it, remove {} or give another --pidfile",
             path.display()
-        ));
+        )),
+        _ => Ok(()),
     }
-    std::fs::write(path, pid.to_string()).map_err(|error| format!("writing {}: {error}", path.display()))
+}
+
+/// Whether that process runs this program. A number that went to somebody else, or whose owner was killed and is
+/// not yet buried, hinders nobody.
+fn is_engine(pid: u32) -> bool {
+    let program =
+        |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).ok()?.file_name().map(ToOwned::to_owned);
+    program(&pid.to_string()).is_some_and(|other| Some(other) == program("self"))
 }
 
 impl Drop for Claim {
@@ -95,13 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pidfile_of_a_living_process_is_respected_and_a_stale_one_is_not() {
+    fn only_a_living_engine_s_pidfile_is_respected() {
         let dir = tempfile::tempdir().unwrap();
         let pidfile = dir.path().join("pid");
-        std::fs::write(&pidfile, "1").unwrap();
-        let error = Claim::take(dir.path(), Some(&pidfile)).unwrap_err();
-        assert!(error.contains("process with PID 1 is still running"), "{error}");
-        std::fs::write(&pidfile, "4194999").unwrap();
-        Claim::take(dir.path(), Some(&pidfile)).unwrap();
+        // Nobody, and somebody else.
+        for stale in ["4194999", "1", "rubbish", ""] {
+            std::fs::write(&pidfile, stale).unwrap();
+            Claim::take(dir.path(), Some(&pidfile)).unwrap();
+        }
+        assert!(is_engine(std::process::id()));
+        let error = check_pidfile("7", 8, dir.path(), |pid| pid == 7).unwrap_err();
+        assert!(error.contains("process with PID 7 is still running"), "{error}");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     status::Failure,
 };
 
-/// What happens to the work when the client goes away.
+/// What happens to the work when the client goes away, or the engine goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gone {
     /// It ends too.
@@ -53,7 +53,18 @@ where
     F: Future<Output = Result<Vec<Message>, Failure>> + Send + 'static,
 {
     let (progress, mut events) = Progress::channel();
-    let task = Task { handle: app.tasks.spawn(work(progress)), gone };
+    let work = work(progress);
+    let draining = app.draining.clone();
+    let work = async move {
+        match gone {
+            Gone::GoOn => work.await,
+            Gone::Cancel => tokio::select! {
+                result = work => result,
+                () = draining.cancelled() => Err(Failure::unavailable("the engine is going down")),
+            },
+        }
+    };
+    let task = Task { handle: app.tasks.spawn(work), gone };
     let state = match events.recv().await {
         Some(event) => State { first: [wording(event)].into(), events, task: Some(task), wording },
         None => State { first: task.result().await?.into(), events, task: None, wording },
