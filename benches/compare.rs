@@ -3,13 +3,17 @@
 //! Every measurement alternates between the two engines, so that whatever else the machine does falls on both.
 //! Nothing here asserts a time: numbers are for reading, `tests/` is for passing.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot go on should stop"
+)]
 
 #[path = "../tests/stories/harness.rs"]
 #[expect(dead_code, reason = "the stories use more of it")]
 mod harness;
 #[path = "../tests/stories/package.rs"]
-#[expect(dead_code, reason = "the stories use more of it")]
 mod package;
 
 use std::{
@@ -33,7 +37,9 @@ fn median(mut samples: Vec<Duration>) -> Duration {
 fn row(what: &str, ours: f64, theirs: f64, unit: &str, budget: f64) {
     let ratio = ours / theirs;
     let verdict = if ratio <= budget { "within" } else { "above" };
-    println!("{what:<58} {ours:>10.2} {theirs:>10.2} {unit:<4} ratio {ratio:>6.3}  budget {budget:<5} {verdict}");
+    println!(
+        "{what:<58} {ours:>10.2} {theirs:>10.2} {unit:<4} ratio {ratio:>6.3}  budget {budget:<5} {verdict}"
+    );
 }
 
 fn millis(time: Duration) -> f64 {
@@ -134,7 +140,9 @@ fn boot(engine: &mut Engine) -> (Duration, Duration, Duration) {
     let stop = start.elapsed();
     let start = Instant::now();
     engine.spawn(&[]);
-    eventually("the first answer", Duration::from_secs(120), || matches!(engine.try_http("GET", "/_ping", None), Ok((200, _))));
+    eventually("the first answer", Duration::from_secs(120), || {
+        matches!(engine.try_http("GET", "/_ping", None), Ok((200, _)))
+    });
     let first = start.elapsed();
     eventually("all ready", Duration::from_secs(120), || {
         (0..PLUGINS).all(|number| engine.http("GET", &format!("/volumes/p{number}-0"), None).0 == 200)
@@ -161,14 +169,26 @@ fn main() {
         samples.0.push(volume_cycle(&ours, round));
         samples.1.push(volume_cycle(&theirs, round));
     }
-    row("volume create+inspect+remove through a plugin", millis(median(samples.0)), millis(median(samples.1)), "ms", 0.4);
+    row(
+        "volume create+inspect+remove through a plugin",
+        millis(median(samples.0)),
+        millis(median(samples.1)),
+        "ms",
+        0.4,
+    );
 
     let mut samples = (Vec::new(), Vec::new());
     for round in 0..20 {
         samples.0.push(run_true(&ours, &format!("t{round}")));
         samples.1.push(run_true(&theirs, &format!("t{round}")));
     }
-    row("create+start+wait of true, no network", millis(median(samples.0)), millis(median(samples.1)), "ms", 0.3);
+    row(
+        "create+start+wait of true, no network",
+        millis(median(samples.0)),
+        millis(median(samples.1)),
+        "ms",
+        0.3,
+    );
 
     let samples = (eighty(&ours), eighty(&theirs));
     row("80 containers, 8 at a time (with removal)", millis(samples.0), millis(samples.1), "ms", 0.3);

@@ -45,7 +45,10 @@ fn the_life_of_a_container() {
     assert_eq!(id.len(), 64);
     assert_eq!(engine.sh("docker ps --format '{{.Names}} {{.Image}}'").ok(), "box alpine");
     assert_eq!(engine.sh("docker ps -q --no-trunc -f label=k=v -f name=box -f status=running").ok(), id);
-    assert_eq!(engine.sh("docker inspect -f '{{.State.Status}} {{.State.Running}} {{.Name}}' box").ok(), "running true /box");
+    assert_eq!(
+        engine.sh("docker inspect -f '{{.State.Status}} {{.State.Running}} {{.Name}}' box").ok(),
+        "running true /box"
+    );
     let clash = engine.sh("docker create --name box alpine").fails();
     assert!(clash.contains("The container name \"/box\" is already in use by container"), "{clash}");
     let busy = engine.sh("docker rm box").fails();
@@ -67,13 +70,18 @@ fn exec_in_every_way() {
     let engine = ready();
     engine.sh("docker run -d --name box -e OUTER=1 -w /tmp alpine sleep 1000").ok();
     assert_eq!(engine.sh("docker exec box pwd").ok(), "/tmp");
-    assert_eq!(engine.sh("docker exec -e INNER=2 -w /bin box sh -c 'echo $OUTER$INNER; pwd'").ok(), "12\n/bin");
+    assert_eq!(
+        engine.sh("docker exec -e INNER=2 -w /bin box sh -c 'echo $OUTER$INNER; pwd'").ok(),
+        "12\n/bin"
+    );
     assert_eq!(engine.sh("docker exec -u user box id -u").ok(), "1000");
     assert_eq!(engine.sh("echo piped | docker exec -i box cat").ok(), "piped");
     assert_eq!(engine.sh("docker exec box sh -c 'exit 9'").code, 9);
     assert_eq!(engine.sh("docker exec box nosuch").code, 127);
     engine.sh("docker exec -d box sh -c 'echo detached > /tmp/d'").ok();
-    eventually("the detached exec", Duration::from_secs(5), || engine.sh("docker exec box cat /tmp/d").stdout.trim() == "detached");
+    eventually("the detached exec", Duration::from_secs(5), || {
+        engine.sh("docker exec box cat /tmp/d").stdout.trim() == "detached"
+    });
     // The filter that holds for the first process holds for this one.
     assert_eq!(engine.sh("docker exec box grep -w Seccomp: /proc/self/status").ok(), "Seccomp:\t2");
     assert_eq!(engine.sh("docker exec box grep CapInh /proc/self/status").ok(), "CapInh:\t0000000000000000");
@@ -89,7 +97,9 @@ fn exec_in_every_way() {
 #[test]
 fn logs_with_every_option() {
     let engine = ready();
-    engine.sh("docker run --name box alpine sh -c 'for i in $(seq 1 20); do echo line $i; done; echo err >&2'").ok();
+    engine
+        .sh("docker run --name box alpine sh -c 'for i in $(seq 1 20); do echo line $i; done; echo err >&2'")
+        .ok();
     assert_eq!(engine.sh("docker logs --tail 3 box 2>/dev/null | head -2").ok(), "line 19\nline 20");
     assert_eq!(engine.sh("docker logs box 2>&1 >/dev/null").ok(), "err");
     let stamped = engine.sh("docker logs -t --tail 1 box 2>&1").ok();
@@ -109,24 +119,56 @@ fn logs_with_every_option() {
 #[test]
 fn the_sandbox_is_dockers() {
     let engine = ready();
-    assert_eq!(engine.sh("docker run --rm alpine grep CapEff /proc/self/status").ok(), "CapEff:\t00000000a80425fb");
+    assert_eq!(
+        engine.sh("docker run --rm alpine grep CapEff /proc/self/status").ok(),
+        "CapEff:\t00000000a80425fb"
+    );
     assert_eq!(
         engine.sh("docker run --rm --cap-drop ALL --cap-add CHOWN alpine grep CapEff /proc/self/status").ok(),
         "CapEff:\t0000000000000001"
     );
-    assert_eq!(engine.sh("docker run --rm --security-opt seccomp=unconfined alpine grep -w Seccomp: /proc/self/status").ok(), "Seccomp:\t0");
-    assert_eq!(engine.sh("docker run --rm --security-opt no-new-privileges alpine grep NoNewPrivs /proc/self/status").ok(), "NoNewPrivs:\t1");
+    assert_eq!(
+        engine
+            .sh("docker run --rm --security-opt seccomp=unconfined alpine grep -w Seccomp: /proc/self/status")
+            .ok(),
+        "Seccomp:\t0"
+    );
+    assert_eq!(
+        engine
+            .sh("docker run --rm --security-opt no-new-privileges alpine grep NoNewPrivs /proc/self/status")
+            .ok(),
+        "NoNewPrivs:\t1"
+    );
     assert_eq!(engine.sh("docker run --rm -u user alpine id -u").ok(), "1000");
     assert_eq!(engine.sh("docker run --rm -h box alpine hostname").ok(), "box");
     assert!(engine.sh("docker run --rm --read-only alpine touch /x").fails().contains("Read-only"));
-    assert!(engine.sh("docker run --rm alpine sh -c 'echo 1 > /proc/sys/kernel/domainname'").fails().contains("Read-only"));
-    assert!(engine.sh("docker run --rm alpine sh -c 'echo 1 > /sys/fs/cgroup/pids/cgroup.procs'").fails().contains("ead-only"));
+    assert!(
+        engine
+            .sh("docker run --rm alpine sh -c 'echo 1 > /proc/sys/kernel/domainname'")
+            .fails()
+            .contains("Read-only")
+    );
+    assert!(
+        engine
+            .sh("docker run --rm alpine sh -c 'echo 1 > /sys/fs/cgroup/pids/cgroup.procs'")
+            .fails()
+            .contains("ead-only")
+    );
     assert_eq!(engine.sh("docker run --rm alpine sh -c 'wc -c < /proc/keys'").ok(), "0");
-    assert_eq!(engine.sh("docker run --rm --tmpfs /t:size=64k alpine sh -c 'df -k /t | tail -1'").ok().split_whitespace().nth(1), Some("64"));
+    assert_eq!(
+        engine
+            .sh("docker run --rm --tmpfs /t:size=64k alpine sh -c 'df -k /t | tail -1'")
+            .ok()
+            .split_whitespace()
+            .nth(1),
+        Some("64")
+    );
     assert_eq!(engine.sh("docker run --rm --init alpine sh -c 'cat /proc/1/comm'").ok(), "docker-init");
     assert_eq!(engine.sh("docker run --rm --ulimit nofile=77:88 alpine sh -c 'ulimit -n'").ok(), "77");
     assert_eq!(engine.sh("docker run --rm --network none alpine ls /sys/class/net").ok(), "lo");
-    assert!(engine.sh("docker run --rm --device /dev/loop-control alpine ls -la /dev/loop-control").code == 0);
+    assert!(
+        engine.sh("docker run --rm --device /dev/loop-control alpine ls -la /dev/loop-control").code == 0
+    );
     let only_first = engine.sh("docker run --rm alpine ls /proc/self/fd").ok();
     assert!(only_first.lines().count() <= 4, "only 0, 1, 2 and the listing itself: {only_first}");
 }
@@ -136,7 +178,9 @@ fn limits_hold() {
     let engine = ready();
     let killed = engine.sh("docker run --name oom -m 16m alpine sh -c 'head -c 64m /dev/zero | tail'");
     assert_eq!(engine.sh("docker inspect -f '{{.State.OOMKilled}}' oom").ok(), "true", "{killed:?}");
-    let forks = engine.sh("docker run --rm --pids-limit 4 alpine sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait'").fails();
+    let forks = engine
+        .sh("docker run --rm --pids-limit 4 alpine sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait'")
+        .fails();
     assert!(forks.contains("fork"), "{forks}");
 }
 
@@ -160,7 +204,8 @@ fn what_the_engine_says_of_itself() {
     let engine = ready();
     assert!(engine.sh("docker version --format '{{.Server.APIVersion}}'").ok().starts_with("1."));
     let info = engine.sh("docker info").ok();
-    for line in ["Storage Driver: overlay2", "Logging Driver: json-file", "Swarm: inactive", "Volume: local"] {
+    for line in ["Storage Driver: overlay2", "Logging Driver: json-file", "Swarm: inactive", "Volume: local"]
+    {
         assert!(info.contains(line), "{line} in\n{info}");
     }
     assert!(engine.sh("docker info 2>&1").ok().contains("WARNING"), "the missing networks are named");

@@ -28,7 +28,8 @@ struct Bad {
 
 impl Bad {
     fn start(engine: &Engine) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let script = engine.dir.join("script");
         let driver = ReferenceDriver::open(engine.dir.join("bad-volumes")).unwrap();
         let socket = engine.dir.join("plugins/bad.sock");
@@ -47,7 +48,15 @@ impl Bad {
 /// Asks everything that does not need the plugin, and names what took too long.
 #[track_caller]
 fn nobody_else_waits(engine: &Engine, during: &str) {
-    for path in ["/containers/json?all=1", "/containers/bystander/json", "/info", "/volumes", "/images/json", "/plugins", "/volumes/mine"] {
+    for path in [
+        "/containers/json?all=1",
+        "/containers/bystander/json",
+        "/info",
+        "/volumes",
+        "/images/json",
+        "/plugins",
+        "/volumes/mine",
+    ] {
         let start = Instant::now();
         let (status, body) = engine.http("GET", path, None);
         let took = start.elapsed();
@@ -61,21 +70,46 @@ fn a_plugin_that_hangs_in_any_method_stalls_nobody_else() {
     let engine = Engine::pintle();
     engine.busybox("alpine");
     let bad = Bad::start(&engine);
-    engine.sh("docker volume create mine && docker run -d --name bystander -v mine:/d alpine sleep 1000").ok();
+    engine
+        .sh("docker volume create mine && docker run -d --name bystander -v mine:/d alpine sleep 1000")
+        .ok();
     engine.sh("docker volume create -d bad kept").ok();
 
-    for fault in ["hang", "half-body-hang", "half-body", "wrong-json", "wrong-shape", "garbage", "close", "empty", "huge:300000000"] {
+    for fault in [
+        "hang",
+        "half-body-hang",
+        "half-body",
+        "wrong-json",
+        "wrong-shape",
+        "garbage",
+        "close",
+        "empty",
+        "huge:300000000",
+    ] {
         for method in ["list", "get", "create", "mount", "unmount", "remove", "path", "capabilities"] {
             let during = format!("{method}={fault}");
             bad.does(&during);
             // Somebody asks for it, and may wait.
-            let (socket, name) = (engine.socket(), format!("v-{method}-{}", fault.split(':').next().unwrap()));
+            let (socket, name) =
+                (engine.socket(), format!("v-{method}-{}", fault.split(':').next().unwrap()));
             std::thread::spawn(move || {
                 let body = |value: serde_json::Value| value.to_string().into_bytes();
                 let json_type = "application/json";
-                let _ = raw_http(&socket, "POST", "/volumes/create", json_type, &body(json!({"Name": name, "Driver": "bad"})));
+                let _ = raw_http(
+                    &socket,
+                    "POST",
+                    "/volumes/create",
+                    json_type,
+                    &body(json!({"Name": name, "Driver": "bad"})),
+                );
                 let container = json!({"Image": "alpine", "Cmd": ["true"], "HostConfig": {"Binds": [format!("{name}:/d")]}});
-                let _ = raw_http(&socket, "POST", &format!("/containers/create?name=c-{name}"), json_type, &body(container));
+                let _ = raw_http(
+                    &socket,
+                    "POST",
+                    &format!("/containers/create?name=c-{name}"),
+                    json_type,
+                    &body(container),
+                );
                 let _ = raw_http(&socket, "POST", &format!("/containers/c-{name}/start"), "", b"");
                 let _ = raw_http(&socket, "DELETE", &format!("/containers/c-{name}?force=1"), "", b"");
                 let _ = raw_http(&socket, "DELETE", &format!("/volumes/{name}"), "", b"");
@@ -87,7 +121,9 @@ fn a_plugin_that_hangs_in_any_method_stalls_nobody_else() {
     bad.does("");
     let (_, listed) = engine.http("GET", "/volumes", None);
     assert!(listed.to_string().contains("\"kept\""), "{listed}");
-    eventually("the plugin to be used again", Duration::from_secs(70), || engine.http("GET", "/volumes/kept", None).0 == 200);
+    eventually("the plugin to be used again", Duration::from_secs(70), || {
+        engine.http("GET", "/volumes/kept", None).0 == 200
+    });
     // Stopping and removing what does not hang is prompt, even with a client still waiting elsewhere.
     let start = Instant::now();
     engine.sh("docker rm -f bystander").ok();
@@ -105,7 +141,10 @@ fn a_list_names_the_plugin_that_could_not_be_asked() {
     assert_eq!(status, 200);
     assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
     assert!(listed["Warnings"].to_string().contains("bad"), "{listed}");
-    assert!(listed["Volumes"].to_string().contains("kept") && listed["Volumes"].to_string().contains("mine"), "{listed}");
+    assert!(
+        listed["Volumes"].to_string().contains("kept") && listed["Volumes"].to_string().contains("mine"),
+        "{listed}"
+    );
 }
 
 #[test]
@@ -119,7 +158,9 @@ fn a_plugin_that_dies_after_mount_is_back_for_the_next() {
     engine.sh(&format!("docker plugin create dies {} && docker plugin enable dies", package.display())).ok();
     engine.sh("docker volume create -d dies vol").ok();
     assert_eq!(engine.sh("docker run --rm -v vol:/d alpine sh -c 'echo x > /d/f; cat /d/f'").ok(), "x");
-    eventually("the plugin to be back", Duration::from_secs(20), || engine.sh("docker volume inspect vol").code == 0);
+    eventually("the plugin to be back", Duration::from_secs(20), || {
+        engine.sh("docker volume inspect vol").code == 0
+    });
 }
 
 #[test]
@@ -157,7 +198,14 @@ EOF
     engine.sh(&script).ok();
     for case in ["traversal", "absolute", "symlink", "device", "duplicate", "hardlink"] {
         let body = fs::read(engine.dir.join(format!("{case}.tar"))).unwrap();
-        let (status, reply) = raw_http(&engine.socket(), "POST", &format!("/plugins/create?name={case}"), "application/x-tar", &body).unwrap();
+        let (status, reply) = raw_http(
+            &engine.socket(),
+            "POST",
+            &format!("/plugins/create?name={case}"),
+            "application/x-tar",
+            &body,
+        )
+        .unwrap();
         let reply = String::from_utf8_lossy(&reply).into_owned();
         // A symlink inside the root that is followed inside the root is harmless, and may be refused or confined.
         if case != "symlink" {

@@ -30,7 +30,9 @@ fn a_plugin_in_go_runs_unmodified() {
         "propagatedMount": "/mnt/volumes"
     });
     let package = folder(&engine, "govol", &binary, &config);
-    engine.sh(&format!("docker plugin create govol {} && docker plugin enable govol", package.display())).ok();
+    engine
+        .sh(&format!("docker plugin create govol {} && docker plugin enable govol", package.display()))
+        .ok();
     engine.sh("docker volume create -d govol vol").ok();
     engine.sh("docker run --rm -v vol:/d alpine sh -c 'echo gopher > /d/f'").ok();
     assert_eq!(engine.sh("docker run --rm -v vol:/d alpine cat /d/f").ok(), "gopher");

@@ -29,8 +29,6 @@ pub struct Engine {
     pub dir: PathBuf,
     child: Option<Child>,
     extra: Vec<String>,
-    /// What `docker` means in this story: the stock CLI, or pintle in its place.
-    client: Client,
 }
 
 /// Which program answers to the name `docker`.
@@ -53,7 +51,11 @@ impl Ran {
     /// The trimmed standard output of a command that must succeed.
     #[track_caller]
     pub fn ok(self) -> String {
-        assert_eq!(self.code, 0, "`{}` failed\nstdout: {}\nstderr: {}", self.script, self.stdout, self.stderr);
+        assert_eq!(
+            self.code, 0,
+            "`{}` failed\nstdout: {}\nstderr: {}",
+            self.script, self.stdout, self.stderr
+        );
         self.stdout.trim().to_owned()
     }
 
@@ -76,18 +78,15 @@ impl Engine {
         let dir = tempfile::Builder::new().prefix("pintle-story-").tempdir_in("/tmp").unwrap().keep();
         fs::create_dir_all(dir.join("home/bin")).unwrap();
         let docker = match client {
-            Client::Docker => which("docker").expect("the stock docker CLI is needed: apt-get install docker.io"),
+            Client::Docker => {
+                which("docker").expect("the stock docker CLI is needed: apt-get install docker.io")
+            }
             Client::Pintle => PathBuf::from(PINTLE),
         };
         std::os::unix::fs::symlink(docker, dir.join("home/bin/docker")).unwrap();
         std::os::unix::fs::symlink(PINTLE, dir.join("home/bin/pintle")).unwrap();
-        let mut engine = Self {
-            kind,
-            dir,
-            child: None,
-            client,
-            extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
-        };
+        let mut engine =
+            Self { kind, dir, child: None, extra: extra.iter().map(|flag| (*flag).to_owned()).collect() };
         engine.boot(&[]);
         engine
     }
@@ -206,11 +205,6 @@ impl Engine {
         ran(script, output)
     }
 
-    /// Whether stories are told by pintle's own client.
-    pub fn client(&self) -> Client {
-        self.client
-    }
-
     /// A container image made of busybox alone, under `name`.
     pub fn busybox(&self, name: &str) {
         let root = self.dir.join("busybox");
@@ -223,8 +217,11 @@ impl Engine {
             for folder in ["etc", "tmp", "root", "proc", "sys", "dev"] {
                 fs::create_dir_all(root.join(folder)).unwrap();
             }
-            fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n")
-                .unwrap();
+            fs::write(
+                root.join("etc/passwd"),
+                "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n",
+            )
+            .unwrap();
             fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1000:\n").unwrap();
         }
         self.sh(&format!("tar -C busybox -c . | docker import -c 'CMD [\"sh\"]' - {name}")).ok();
@@ -239,14 +236,21 @@ impl Engine {
     /// One API call that may find no engine.
     pub fn try_http(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<(u16, Value)> {
         let body = body.map(Value::to_string);
-        let raw = raw_http(&self.socket(), method, path, "application/json", body.as_deref().unwrap_or("").as_bytes())?;
+        let raw = raw_http(
+            &self.socket(),
+            method,
+            path,
+            "application/json",
+            body.as_deref().unwrap_or("").as_bytes(),
+        )?;
         let text = String::from_utf8_lossy(&raw.1).into_owned();
         Ok((raw.0, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
     /// Everything of this engine that the kernel still holds: mounts, shims, cgroups, plugin sockets.
     pub fn leftovers(&self) -> Vec<String> {
-        let mut found = mounts_below(&self.dir).into_iter().map(|mount| format!("mount {mount}")).collect::<Vec<_>>();
+        let mut found =
+            mounts_below(&self.dir).into_iter().map(|mount| format!("mount {mount}")).collect::<Vec<_>>();
         for (pid, line) in processes_naming(&self.dir.join("exec")) {
             if Some(pid) != self.child.as_ref().map(Child::id) {
                 found.push(format!("process {pid} {line}"));
@@ -272,7 +276,8 @@ impl Engine {
                 for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
                     for parent in ["pintle", "docker"] {
                         let cgroup = controller.path().join(parent).join(id);
-                        for pid in fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines() {
+                        for pid in fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines()
+                        {
                             pid.parse().map(|pid| signal(pid, "KILL")).unwrap_or_default();
                         }
                         let _ = fs::remove_dir(&cgroup);
@@ -386,7 +391,8 @@ pub fn raw_http(
     stream.write_all(body)?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
-    let end = reply.windows(4).position(|window| window == b"\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let end =
+        reply.windows(4).position(|window| window == b"\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let head = String::from_utf8_lossy(&reply[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let mut body = reply.split_off(end + 4);

@@ -37,7 +37,10 @@ fn import_takes_changes_and_inspect_shows_them() {
     engine.busybox("base");
     engine.sh("docker create --name box base && docker export box | docker import -c 'ENV A=b' -c 'ENTRYPOINT [\"echo\"]' -c 'CMD [\"x\"]' -c 'LABEL l=m' -m words - made:1").ok();
     assert_eq!(engine.sh("docker run --rm made:1").ok(), "x");
-    assert_eq!(engine.sh("docker inspect -f '{{json .Config.Env}} {{.Config.Labels.l}} {{.Os}}' made:1").ok(), "[\"A=b\"] m linux");
+    assert_eq!(
+        engine.sh("docker inspect -f '{{json .Config.Env}} {{.Config.Labels.l}} {{.Os}}' made:1").ok(),
+        "[\"A=b\"] m linux"
+    );
     assert!(engine.sh("docker history made:1").ok().contains("words"));
     engine.sh("docker image prune -af").ok();
 }

@@ -14,14 +14,16 @@ fn dockerd_installs_what_pintle_pushed_and_pintle_what_dockerd_pushed() {
     for (from, to, tag) in [(&pintle, &dockerd, "from-pintle"), (&dockerd, &pintle, "from-dockerd")] {
         let name = format!("{}/me/dirs:{tag}", registry.address);
         let package = folder(from, "volume-dirs", &built("volume-dirs"), &config("volume-dirs"));
-        from.sh(&format!("docker plugin create {name} {} && docker plugin push {name}", package.display())).ok();
+        from.sh(&format!("docker plugin create {name} {} && docker plugin push {name}", package.display()))
+            .ok();
         to.busybox("alpine");
         to.sh(&format!("docker plugin install --grant-all-permissions --alias dirs {name}")).ok();
         to.sh("docker volume create -d dirs vol && docker run --rm --network none -v vol:/d alpine sh -c 'echo works > /d/f'").ok();
         assert_eq!(to.sh("docker run --rm --network none -v vol:/d alpine cat /d/f").ok(), "works");
         // The same suite judges the plugin under both engines.
         let id = to.sh("docker plugin inspect -f '{{.Id}}' dirs").ok();
-        let sockets = if to.kind == Kind::Pintle { to.dir.join("plugins") } else { "/run/docker/plugins".into() };
+        let sockets =
+            if to.kind == Kind::Pintle { to.dir.join("plugins") } else { "/run/docker/plugins".into() };
         let socket = sockets.join(id).join("volume-dirs.sock");
         let report = to.sh(&format!("pintle plugin test {}", socket.display()));
         assert_eq!(report.code, 0, "{report:?}");
@@ -39,5 +41,10 @@ fn dockerd_runs_what_pintle_saved() {
     dockerd.sh(&format!("docker load -i {}", file.display())).ok();
     assert_eq!(dockerd.sh("docker run --rm --network none box echo here").ok(), "here");
     dockerd.sh("docker save -o back.tar box").ok();
-    pintle.sh(&format!("docker rmi box && docker load -i {} && docker run --rm box true", dockerd.dir.join("back.tar").display())).ok();
+    pintle
+        .sh(&format!(
+            "docker rmi box && docker load -i {} && docker run --rm box true",
+            dockerd.dir.join("back.tar").display()
+        ))
+        .ok();
 }

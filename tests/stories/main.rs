@@ -1,11 +1,17 @@
 //! Stories: what a user does, told with the stock `docker` CLI (and with `pintle` in its place) against a real
 //! engine on a fresh data root. They need root and the packages that `tests/run` installs.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a story that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a story that cannot go on should stop"
+)]
 
 mod containers;
 mod faults;
 mod foreign;
+#[expect(dead_code, reason = "the benchmarks use the rest")]
 mod harness;
 mod images;
 mod interop;

@@ -15,7 +15,10 @@ fn from_package_to_data_and_away() {
         let engine = Engine::start(Kind::Pintle, client, &[]);
         engine.busybox("alpine");
         install(&engine, "me/dirs");
-        assert_eq!(engine.sh("docker plugin ls --format '{{.Name}} {{.Enabled}}'").ok(), "me/dirs:latest true");
+        assert_eq!(
+            engine.sh("docker plugin ls --format '{{.Name}} {{.Enabled}}'").ok(),
+            "me/dirs:latest true"
+        );
         engine.sh("docker volume create -d me/dirs vol").ok();
         engine.sh("docker run --rm -v vol:/data alpine sh -c 'echo hello > /data/t'").ok();
         assert_eq!(engine.sh("docker run --rm -v vol:/data alpine cat /data/t").ok(), "hello");
@@ -50,7 +53,8 @@ fn five_causes_give_five_errors() {
 
     // A host path that is not there.
     let mut settings = config("volume-dirs");
-    settings["mounts"] = json!([{"source": "/no/such/path", "destination": "/x", "type": "bind", "options": ["rbind"]}]);
+    settings["mounts"] =
+        json!([{"source": "/no/such/path", "destination": "/x", "type": "bind", "options": ["rbind"]}]);
     let package = folder(&engine, "volume-dirs", &dirs, &settings);
     engine.sh(&format!("docker plugin create source {}", package.display())).ok();
     said.push(engine.sh("docker plugin enable source").fails());
@@ -92,7 +96,8 @@ fn a_plugin_that_cannot_start_stays_wanted_and_comes_up_by_itself() {
     let engine = Engine::pintle();
     let source = engine.dir.join("appears-later");
     let mut settings = config("volume-dirs");
-    settings["mounts"] = json!([{"source": source, "destination": "/x", "type": "bind", "options": ["rbind"]}]);
+    settings["mounts"] =
+        json!([{"source": source, "destination": "/x", "type": "bind", "options": ["rbind"]}]);
     let package = folder(&engine, "volume-dirs", &built("volume-dirs"), &settings);
     engine.sh(&format!("docker plugin create late {}", package.display())).ok();
     engine.sh("docker plugin enable late").fails();

@@ -29,7 +29,8 @@ impl Registry {
     /// One that knows `user` with the password `secret`.
     pub fn guarded(dir: &Path) -> Self {
         let file = dir.join("htpasswd");
-        let made = Command::new("htpasswd").args(["-Bbc", &file.display().to_string(), "user", "secret"]).status();
+        let made =
+            Command::new("htpasswd").args(["-Bbc", &file.display().to_string(), "user", "secret"]).status();
         assert!(made.expect("apt-get install apache2-utils").success());
         Self::start(dir, &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display()))
     }
@@ -52,7 +53,9 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .expect("apt-get install docker-registry");
-        eventually("the registry", Duration::from_secs(20), || std::net::TcpStream::connect(&address).is_ok());
+        eventually("the registry", Duration::from_secs(20), || {
+            std::net::TcpStream::connect(&address).is_ok()
+        });
         Self { address, child }
     }
 }
@@ -91,7 +94,12 @@ fn a_guarded_registry_wants_the_right_password() {
     engine.busybox("alpine");
     engine.sh(&format!("docker tag alpine {host}/a:1")).ok();
     let refused = engine.sh(&format!("docker push {host}/a:1")).fails();
-    assert!(refused.contains("no basic auth credentials") || refused.contains("unauthorized") || refused.contains("authentication required"), "{refused}");
+    assert!(
+        refused.contains("no basic auth credentials")
+            || refused.contains("unauthorized")
+            || refused.contains("authentication required"),
+        "{refused}"
+    );
     let wrong = engine.sh(&format!("docker login -u user -p wrong {host}")).fails();
     assert!(wrong.to_lowercase().contains("unauthorized"), "{wrong}");
     engine.sh(&format!("docker login -u user -p secret {host} && docker push {host}/a:1")).ok();
@@ -99,8 +107,17 @@ fn a_guarded_registry_wants_the_right_password() {
 
     // A plugin's privileges are an error without the password, never an empty list.
     let package = folder(&engine, "volume-dirs", &built("volume-dirs"), &config("volume-dirs"));
-    engine.sh(&format!("docker plugin create {host}/p:1 {} && docker plugin push {host}/p:1", package.display())).ok();
-    engine.sh(&format!("docker plugin rm {host}/p:1 && docker plugin install --grant-all-permissions {host}/p:1")).ok();
+    engine
+        .sh(&format!(
+            "docker plugin create {host}/p:1 {} && docker plugin push {host}/p:1",
+            package.display()
+        ))
+        .ok();
+    engine
+        .sh(&format!(
+            "docker plugin rm {host}/p:1 && docker plugin install --grant-all-permissions {host}/p:1"
+        ))
+        .ok();
     engine.sh(&format!("docker plugin rm -f {host}/p:1 && docker logout {host}")).ok();
     let (status, body) = engine.http("GET", &format!("/plugins/privileges?remote={host}/p:1"), None);
     assert!((400..=503).contains(&status) && body["message"].is_string(), "{status} {body}");
@@ -116,7 +133,12 @@ fn a_plugin_travels_and_what_was_granted_is_what_is_installed() {
     let mut settings = config("volume-dirs");
     settings["linux"]["capabilities"] = serde_json::json!(["CAP_SYS_ADMIN"]);
     let package = folder(&engine, "volume-dirs", &built("volume-dirs"), &settings);
-    engine.sh(&format!("docker plugin create {name} {} && docker plugin push {name} && docker plugin rm {name}", package.display())).ok();
+    engine
+        .sh(&format!(
+            "docker plugin create {name} {} && docker plugin push {name} && docker plugin rm {name}",
+            package.display()
+        ))
+        .ok();
 
     let declined = engine.sh(&format!("echo n | docker plugin install {name}")).fails();
     assert!(declined.contains("capabilities: [CAP_SYS_ADMIN]"), "{declined}");
@@ -124,7 +146,8 @@ fn a_plugin_travels_and_what_was_granted_is_what_is_installed() {
     // Any difference in what is granted refuses.
     for grant in ["[]", r#"[{"Name":"capabilities","Value":["CAP_NET_ADMIN"]}]"#] {
         let grant = serde_json::from_str(grant).unwrap();
-        let (status, body) = engine.http("POST", &format!("/plugins/pull?remote={name}&name=x"), Some(&grant));
+        let (status, body) =
+            engine.http("POST", &format!("/plugins/pull?remote={name}&name=x"), Some(&grant));
         assert!(status >= 400 || body.to_string().contains("error"), "{status} {body}");
         assert!(body.to_string().contains("incorrect privileges"), "{body}");
     }
@@ -141,21 +164,33 @@ fn upgrade_keeps_overrides_takes_new_defaults_and_rolls_back() {
     let publish = |tag: &str, settings: &serde_json::Value, binary: &Path| {
         let package = folder(&engine, "volume-dirs", binary, settings);
         let name = at(tag);
-        engine.sh(&format!("docker plugin create {name} {} && docker plugin push {name} && docker plugin rm {name}", package.display())).ok();
+        engine
+            .sh(&format!(
+                "docker plugin create {name} {} && docker plugin push {name} && docker plugin rm {name}",
+                package.display()
+            ))
+            .ok();
     };
     let good = built("volume-dirs");
     publish("1", &config("volume-dirs"), &good);
     let mut second = config("volume-dirs");
-    second["env"].as_array_mut().unwrap().push(serde_json::json!({"name": "FRESH", "value": "yes", "settable": ["value"]}));
+    second["env"]
+        .as_array_mut()
+        .unwrap()
+        .push(serde_json::json!({"name": "FRESH", "value": "yes", "settable": ["value"]}));
     publish("2", &second, &good);
     let mut broken = config("volume-dirs");
     broken["entrypoint"] = serde_json::json!(["/usr/bin/volume-dirs", "--no-such-flag"]);
     fs::write(engine.dir.join("broken"), "not a program").unwrap();
     publish("3", &broken, &engine.dir.join("broken"));
 
-    engine.sh(&format!("docker plugin install --grant-all-permissions --alias dirs {} DEBUG=7", at("1"))).ok();
+    engine
+        .sh(&format!("docker plugin install --grant-all-permissions --alias dirs {} DEBUG=7", at("1")))
+        .ok();
     engine.sh("docker volume create -d dirs vol").ok();
-    let enabled = engine.sh(&format!("docker plugin upgrade --grant-all-permissions --skip-remote-check dirs {}", at("2"))).fails();
+    let enabled = engine
+        .sh(&format!("docker plugin upgrade --grant-all-permissions --skip-remote-check dirs {}", at("2")))
+        .fails();
     assert!(enabled.contains("disabled before upgrading"), "{enabled}");
     engine.sh("docker plugin disable -f dirs").ok();
     engine.sh(&format!("docker plugin upgrade --grant-all-permissions --skip-remote-check dirs {} && docker plugin enable dirs", at("2"))).ok();
@@ -164,9 +199,12 @@ fn upgrade_keeps_overrides_takes_new_defaults_and_rolls_back() {
     engine.sh("docker volume inspect vol").ok();
 
     engine.sh("docker plugin disable -f dirs").ok();
-    let _ = engine.sh(&format!("docker plugin upgrade --grant-all-permissions --skip-remote-check dirs {}", at("3")));
+    let _ = engine
+        .sh(&format!("docker plugin upgrade --grant-all-permissions --skip-remote-check dirs {}", at("3")));
     let _ = engine.sh("docker plugin enable dirs");
-    eventually("the old version to be back", Duration::from_secs(30), || engine.sh("docker volume inspect vol").code == 0);
+    eventually("the old version to be back", Duration::from_secs(30), || {
+        engine.sh("docker volume inspect vol").code == 0
+    });
     let env = engine.sh("docker plugin inspect -f '{{json .Settings.Env}} {{.Enabled}}' dirs").ok();
     assert!(env.contains("DEBUG=7") && env.contains("FRESH=yes") && env.ends_with("true"), "{env}");
 }

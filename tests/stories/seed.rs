@@ -9,19 +9,25 @@ use crate::{
 };
 
 fn seed(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/stories/seed").join(name)).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/stories/seed").join(name))
+        .unwrap()
 }
 
 /// The commands of a block, one each, without its comments.
 fn commands(block: &str) -> Vec<String> {
-    block.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).map(ToOwned::to_owned).collect()
+    block
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// An engine for which `docker.io` is a registry of this story, holding our plugin under the seed's names.
 fn published(client: Client, names: &[&str]) -> (Engine, Registry) {
     let home = tempfile::tempdir_in("/tmp").unwrap().keep();
     let registry = Registry::open(&home);
-    let engine = Engine::start(Kind::Pintle, client, &["--registry-mirror", &format!("http://{}", registry.address)]);
+    let engine =
+        Engine::start(Kind::Pintle, client, &["--registry-mirror", &format!("http://{}", registry.address)]);
     for name in names {
         let remote = format!("{}/{name}", registry.address);
         let package = folder(&engine, "volume-dirs", &built("volume-dirs"), &config("volume-dirs"));
@@ -77,7 +83,9 @@ fn developing_custom_plugins() {
         // Docker Hub cannot be reached from a test; the push itself goes to a registry that can.
         assert!(push.contains("docker plugin push my-username/my-volume-plugin"));
         let remote = format!("{}/my-username/my-volume-plugin", registry.address);
-        engine.sh_in(&package, &format!("pintle plugin create {remote} . && docker plugin push {remote}")).ok();
+        engine
+            .sh_in(&package, &format!("pintle plugin create {remote} . && docker plugin push {remote}"))
+            .ok();
     }
 }
 
@@ -86,7 +94,12 @@ fn troubleshooting_plugins() {
     for client in [Client::Docker, Client::Pintle] {
         let engine = Engine::start(Kind::Pintle, client, &[]);
         let package = folder(&engine, "volume-dirs", &built("volume-dirs"), &config("volume-dirs"));
-        engine.sh(&format!("docker plugin create plugin-name {} && docker plugin enable plugin-name", package.display())).ok();
+        engine
+            .sh(&format!(
+                "docker plugin create plugin-name {} && docker plugin enable plugin-name",
+                package.display()
+            ))
+            .ok();
         for line in commands(&seed("troubleshooting.sh")) {
             // There is no systemd journal of an engine that a test started; the rest runs as written.
             if line.starts_with("journalctl") {
@@ -97,7 +110,9 @@ fn troubleshooting_plugins() {
                 engine.sh(&line.replace("docker plugin", "pintle plugin")).ok();
                 continue;
             }
-            let said = engine.sh(&line.replace("/run/docker/plugins/", &format!("{}/plugins/", engine.dir.display()))).ok();
+            let said = engine
+                .sh(&line.replace("/run/docker/plugins/", &format!("{}/plugins/", engine.dir.display())))
+                .ok();
             if line.contains("Settings.Env") {
                 assert!(said.contains("DEBUG=0"), "{said}");
             }
@@ -112,7 +127,12 @@ fn the_upgrade_script() {
         engine.sh("docker plugin install my-plugin:1.1.0 --alias my-plugin --grant-all-permissions").ok();
         let script = seed("upgrade.sh");
         let file = engine.dir.join("upgrade.sh");
-        fs::write(&file, script.replace("/var/lib/docker-plugin-backups", &engine.dir.join("backups").display().to_string())).unwrap();
+        fs::write(
+            &file,
+            script
+                .replace("/var/lib/docker-plugin-backups", &engine.dir.join("backups").display().to_string()),
+        )
+        .unwrap();
         let said = engine.sh("bash upgrade.sh").ok();
         assert!(said.contains("Plugin functionality verified."), "{said}");
         assert!(said.contains("Upgrade complete!"), "{said}");
@@ -146,18 +166,26 @@ fn the_wider_security_block_is_honoured() {
     let start = text.find("\"linux\"").unwrap();
     let end = start + text[start..].find('}').unwrap() + 1;
     fs::write(package.join("config.json"), format!("{}{linux}{}", &text[..start], &text[end..])).unwrap();
-    engine.sh(&format!("pintle plugin create strict {} && docker plugin enable strict", package.display())).ok();
+    engine
+        .sh(&format!("pintle plugin create strict {} && docker plugin enable strict", package.display()))
+        .ok();
     let id = engine.sh("docker plugin inspect -f '{{.Id}}' strict").ok();
     let procs = format!("/sys/fs/cgroup/pids/pintle/{id}/cgroup.procs");
     let pid = fs::read_to_string(procs).unwrap();
     let status = fs::read_to_string(format!("/proc/{}/status", pid.lines().next().unwrap())).unwrap();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned();
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned();
     assert_eq!(field("Seccomp:"), "2");
     assert_eq!(field("NoNewPrivs:"), "1");
     assert_eq!(field("CapInh:"), "0000000000000000");
-    assert_ne!(u64::from_str_radix(&field("CapEff:"), 16).unwrap() & (1 << 21), 0, "CAP_SYS_ADMIN was asked for");
+    assert_ne!(
+        u64::from_str_radix(&field("CapEff:"), 16).unwrap() & (1 << 21),
+        0,
+        "CAP_SYS_ADMIN was asked for"
+    );
     // A real mistake is refused with its place.
-    fs::write(package.join("config.json"), "{\n  \"description\": \"x\",\n  \"entrypoint\" [\"/x\"]\n}").unwrap();
+    fs::write(package.join("config.json"), "{\n  \"description\": \"x\",\n  \"entrypoint\" [\"/x\"]\n}")
+        .unwrap();
     let refused = engine.sh(&format!("pintle plugin create wrong {}", package.display())).fails();
     assert!(refused.contains("line 3"), "{refused}");
 }

@@ -12,7 +12,10 @@ fn a_local_volume_outlives_its_containers() {
     engine.busybox("alpine");
     engine.sh("docker volume create --label team=db vol").ok();
     engine.sh("docker run --rm -v vol:/d alpine sh -c 'echo kept > /d/f'").ok();
-    assert_eq!(engine.sh("docker run --rm --mount type=volume,src=vol,dst=/d,readonly alpine cat /d/f").ok(), "kept");
+    assert_eq!(
+        engine.sh("docker run --rm --mount type=volume,src=vol,dst=/d,readonly alpine cat /d/f").ok(),
+        "kept"
+    );
     let denied = engine.sh("docker run --rm -v vol:/d:ro alpine touch /d/x").fails();
     assert!(denied.contains("Read-only file system"), "{denied}");
     assert_eq!(engine.sh("docker volume ls -q -f label=team=db").ok(), "vol");
@@ -40,7 +43,9 @@ fn anonymous_volumes_go_with_their_container_and_prune_spares_the_named() {
     engine.busybox("alpine");
     engine.sh("docker run --rm -v /d alpine true").ok();
     assert_eq!(engine.sh("docker volume ls -q").ok(), "");
-    engine.sh("docker volume create named && docker create --name box -v /d alpine true && docker rm box").ok();
+    engine
+        .sh("docker volume create named && docker create --name box -v /d alpine true && docker rm box")
+        .ok();
     assert_eq!(engine.sh("docker volume ls -q").ok().lines().count(), 2);
     engine.sh("docker volume prune -f").ok();
     assert_eq!(engine.sh("docker volume ls -q").ok(), "named");
@@ -55,7 +60,9 @@ fn the_local_driver_mounts_what_its_options_say() {
     let there = engine.dir.join("there");
     std::fs::create_dir(&there).unwrap();
     std::fs::write(there.join("f"), "bound").unwrap();
-    engine.sh(&format!("docker volume create -o type=none -o o=bind -o device={} bound", there.display())).ok();
+    engine
+        .sh(&format!("docker volume create -o type=none -o o=bind -o device={} bound", there.display()))
+        .ok();
     assert_eq!(engine.sh("docker run --rm -v bound:/d alpine cat /d/f").ok(), "bound");
     engine.sh("docker volume create -o type=tmpfs -o o=size=1m -o device=tmpfs memory").ok();
     let size = engine.sh("docker run --rm -v memory:/d alpine df -k /d").ok();
@@ -86,7 +93,9 @@ fn one_name_space_for_every_driver() {
 fn a_subpath_stays_inside_its_volume() {
     let engine = Engine::pintle();
     engine.busybox("alpine");
-    engine.sh("docker run --rm -v vol:/d alpine sh -c 'mkdir -p /d/a/b; echo deep > /d/a/b/f; ln -s / /d/up'").ok();
+    engine
+        .sh("docker run --rm -v vol:/d alpine sh -c 'mkdir -p /d/a/b; echo deep > /d/a/b/f; ln -s / /d/up'")
+        .ok();
     let deep = "docker run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=a/b alpine cat /m/f";
     assert_eq!(engine.sh(deep).ok(), "deep");
     let escape = "docker run --rm --mount type=volume,src=vol,dst=/m,volume-subpath=up/etc alpine ls /m";

@@ -61,7 +61,8 @@ fn arrows_point_down() {
     for (name, manifest) in manifests() {
         let own = layer(&name).unwrap_or_else(|| panic!("crate {name} is in no layer of tests/tidy"));
         for dependency in workspace_dependencies(&manifest, "dependencies") {
-            let below = layer(&dependency).unwrap_or_else(|| panic!("{name} uses the unknown crate {dependency}"));
+            let below =
+                layer(&dependency).unwrap_or_else(|| panic!("{name} uses the unknown crate {dependency}"));
             if below >= own && !SIDEWAYS.contains(&(name.as_str(), dependency.as_str())) {
                 wrong.push(format!("{name} (layer {own}) uses {dependency} (layer {below})"));
             }
@@ -79,7 +80,10 @@ fn plugin_authors_depend_on_the_protocol_alone() {
 #[test]
 fn every_crate_obeys_the_workspace_lints() {
     for (name, manifest) in manifests() {
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{name} does not inherit the workspace's lints");
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{name} does not inherit the workspace's lints"
+        );
     }
 }
 

@@ -153,8 +153,6 @@ pub fn add<W: Write>(
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     fn landing(dir: &Path) -> Landing {

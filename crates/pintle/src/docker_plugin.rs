@@ -58,8 +58,6 @@ pub fn completion(args: &[OsString]) -> Option<(&[OsString], bool)> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     #[test]

@@ -61,7 +61,10 @@ impl Store {
     }
 
     /// Runs `change` and commits all that it wrote, or nothing.
-    pub fn write<R>(&self, change: impl FnOnce(&mut Transaction) -> Result<R, StoreError>) -> Result<R, StoreError> {
+    pub fn write<R>(
+        &self,
+        change: impl FnOnce(&mut Transaction) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
         let mut transaction = Transaction { inner: self.db.begin_write()? };
         let result = change(&mut transaction)?;
         transaction.inner.commit()?;
@@ -126,8 +129,8 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         let mut records = Vec::new();
         for entry in table.iter()? {
             let (key, bytes) = entry?;
-            let record =
-                serde_json::from_slice(bytes.value()).map_err(|source| self.unreadable(key.value(), source))?;
+            let record = serde_json::from_slice(bytes.value())
+                .map_err(|source| self.unreadable(key.value(), source))?;
             records.push((key.value().to_owned(), record));
         }
         Ok(records)
@@ -143,9 +146,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         self.store.write(|transaction| transaction.delete(self, key))
     }
 
-    fn readable(
-        &self,
-    ) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
+    fn readable(&self) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
         match self.store.db.begin_read()?.open_table(self.definition()) {
             Ok(table) => Ok(Some(table)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),

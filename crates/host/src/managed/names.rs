@@ -64,7 +64,8 @@ pub(crate) fn find<'a>(
         (Some(_), Some(_)) => return Err(HostError::Ambiguous(text.to_owned())),
         _ => {}
     }
-    let same = |plugin: &Named<'_>| reference.is_some() && plugin.origin.parse::<Reference>().ok() == reference;
+    let same =
+        |plugin: &Named<'_>| reference.is_some() && plugin.origin.parse::<Reference>().ok() == reference;
     let mut pulled = plugins.filter(same);
     match (pulled.next(), pulled.next()) {
         (Some(plugin), None) => Ok(plugin.id.to_owned()),

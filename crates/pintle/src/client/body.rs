@@ -144,8 +144,6 @@ fn take_value(buffer: &mut BytesMut, ended: bool) -> Result<Option<Value>, Clien
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     #[test]

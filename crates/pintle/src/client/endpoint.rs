@@ -156,8 +156,6 @@ impl fmt::Display for Endpoint {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     fn host(text: &str) -> String {

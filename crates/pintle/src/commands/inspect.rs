@@ -168,8 +168,6 @@ async fn find(client: &Client, name: &str, kind: Option<&str>, size: bool) -> Re
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use serde_json::json;
 
     use super::*;

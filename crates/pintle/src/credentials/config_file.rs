@@ -163,8 +163,6 @@ fn pretty(value: &Value) -> std::io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use serde_json::json;
 
     use super::*;

@@ -164,8 +164,6 @@ fn writable_by_others(file: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
 

@@ -216,8 +216,6 @@ fn default_store() -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     fn config(text: &str) -> (tempfile::TempDir, ConfigFile) {

@@ -145,8 +145,6 @@ pub fn row<const N: usize>(cells: [(&str, Value); N]) -> Row {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     const COLUMNS: Columns =

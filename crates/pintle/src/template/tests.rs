@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use serde_json::{Value, json};
 
 use super::{MissingKey, Template, TemplateError};

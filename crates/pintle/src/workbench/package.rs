@@ -54,8 +54,6 @@ pub fn read_config(path: &Path) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use std::io::Read;
 
     use super::*;

@@ -188,8 +188,6 @@ fn weigh(dir: &Path, depth: usize) -> (usize, u64) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use std::os::unix::fs::symlink;
 
     use super::*;

@@ -178,8 +178,6 @@ pub fn copy_self(target: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::super::validate::{Level, check};
     use super::*;
 

@@ -123,8 +123,6 @@ fn config(dir: &Path, report: &mut Report) -> Option<PluginConfig> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     fn report(config: &str) -> Report {

@@ -41,8 +41,6 @@ fn candidates(words: &[OsString], describe: bool) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     #[test]

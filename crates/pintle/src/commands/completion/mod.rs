@@ -62,8 +62,6 @@ pub fn answer_cobra(words: &[OsString], describe: bool) -> Done {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     #[test]

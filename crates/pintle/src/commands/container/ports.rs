@@ -65,8 +65,6 @@ fn range(text: &str) -> Result<(u16, u16)> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
 
     #[test]

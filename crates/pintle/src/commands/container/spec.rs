@@ -346,8 +346,6 @@ fn networking(options: &ContainerOptions) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use clap::Parser;
 
     use super::*;

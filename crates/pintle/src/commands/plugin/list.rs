@@ -98,8 +98,6 @@ fn cells(plugin: &Value, whole: bool) -> Row {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use serde_json::json;
 
     use super::*;
