@@ -157,8 +157,6 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
     use super::*;
 
     #[test]
