@@ -175,7 +175,7 @@ impl Engine {
             if let Ok(Some(status)) = child.try_wait() {
                 return status.code();
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(2));
         }
         let _ = child.kill();
         let _ = child.wait();
@@ -265,7 +265,7 @@ impl Engine {
     }
 
     /// Ends every container and plugin of this engine by force, without asking the engine.
-    fn sweep(&self) {
+    pub fn sweep(&self) {
         for round in 0..20 {
             let ids: BTreeSet<String> = ["exec/tasks"]
                 .iter()
