@@ -255,10 +255,28 @@ fn main() {
     // Docker's plugins die with dockerd, so it starts them at every boot; pintle's live on, unless the machine went down.
     let after_power_cut = boot(&mut ours, Engine::sweep);
     let (theirs_first, theirs_ready) = (millis(theirs_at.first), millis(theirs_at.ready));
-    row("boot to the first answer (20 plugins, 200 stopped)", millis(ours_at.first), theirs_first, "ms", 0.05);
+    row(
+        "boot to the first answer (20 plugins, 200 stopped)",
+        millis(ours_at.first),
+        theirs_first,
+        "ms",
+        0.05,
+    );
     row("boot to all plugins ready, after a restart", millis(ours_at.ready), theirs_ready, "ms", 0.05);
-    row("boot to the first answer, after a power cut", millis(after_power_cut.first), theirs_first, "ms", 0.05);
-    row("boot to all plugins ready, after a power cut", millis(after_power_cut.ready), theirs_ready, "ms", 0.05);
+    row(
+        "boot to the first answer, after a power cut",
+        millis(after_power_cut.first),
+        theirs_first,
+        "ms",
+        0.05,
+    );
+    row(
+        "boot to all plugins ready, after a power cut",
+        millis(after_power_cut.ready),
+        theirs_ready,
+        "ms",
+        0.05,
+    );
     row("stop", millis(ours_at.stop), millis(theirs_at.stop), "ms", 0.05);
     row("engine memory with all of that", engine_memory(&ours), engine_memory(&theirs), "MiB", 0.15);
 }
