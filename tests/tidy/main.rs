@@ -16,7 +16,7 @@ fn root() -> PathBuf {
 /// it: `engine` stands on nothing of its layer, `drivers` and `testkit` neither; `pintle` stands on `daemon`.
 const LAYERS: [&[&str]; 5] = [
     &["contract", "api", "store"],
-    &["wire", "image", "runtime"],
+    &["wire", "image", "netlink", "runtime"],
     &["sdk", "host"],
     &["engine", "drivers", "testkit"],
     &["daemon", "pintle"],

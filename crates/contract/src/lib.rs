@@ -5,9 +5,13 @@
 //! holds. This crate does no I/O and knows no JSON.
 
 mod error;
+pub mod ipam;
+pub mod network;
 mod value;
 pub mod volume;
 
 pub use error::{DriverError, ErrorKind};
+pub use ipam::IpamDriver;
+pub use network::NetworkDriver;
 pub use value::Value;
 pub use volume::{CreateVolume, MountId, Scope, Volume, VolumeCapabilities, VolumeDriver};
