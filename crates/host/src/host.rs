@@ -7,8 +7,9 @@ use pintle_wire::config::Privilege;
 use tokio::io::AsyncRead;
 
 use crate::{
-    EventSink, Holder, HostConfig, HostError, Lease, Plugin, PluginFilters, Pushed, VolumeDriverRef,
-    lease::Leases, legacy::Legacy, managed::Plugins,
+    Arrivals, DriverRef, EventSink, Holder, HostConfig, HostError, IpamDriverRef, Lease, NetworkDriverRef,
+    Plugin, PluginFilters, Pushed, VolumeDriverRef, arrivals::Roster, driver::Contract, lease::Leases,
+    legacy::Legacy, managed::Plugins,
 };
 
 /// Every plugin of this host, legacy and managed. Cheap to clone. End it by [`Host::shutdown`]: its tasks
@@ -18,6 +19,7 @@ pub struct Host {
     plugins: Plugins,
     legacy: Legacy,
     leases: Leases,
+    roster: Roster,
 }
 
 impl Host {
@@ -31,9 +33,11 @@ impl Host {
         events: EventSink,
     ) -> Result<Self, HostError> {
         let leases = Leases::default();
-        let legacy = Legacy::new(&config);
-        let plugins = Plugins::open(config, store, images, runtime, leases.clone(), events).await?;
-        Ok(Self { plugins, legacy, leases })
+        let roster = Roster::default();
+        let legacy = Legacy::new(&config, roster.clone());
+        let shared = (leases.clone(), roster.clone());
+        let plugins = Plugins::open(config, store, images, runtime, shared, events).await?;
+        Ok(Self { plugins, legacy, leases, roster })
     }
 
     /// Attaches to the plugins that outlived the last engine and starts the others that are wanted, in
@@ -142,19 +146,55 @@ impl Host {
     }
 
     /// The volume driver called `name`: a managed plugin (`:latest` may be left out), or a legacy one. A name
-    /// that nobody has is looked for a short while, for a plugin that is about to appear.
+    /// that nobody has is looked for a short while, for a plugin that is about to appear; one that is starting is
+    /// waited for.
     pub async fn volume_driver(&self, name: &str) -> Result<VolumeDriverRef, HostError> {
-        match self.plugins.volume_driver(name).await {
-            Some(found) => found,
-            None => self.legacy.volume_driver(name).await,
-        }
+        self.driver(name).await
     }
 
     /// Every known volume driver, or why it cannot be called now. Answers within a second, whatever the plugins
     /// do.
     pub async fn volume_drivers(&self) -> Vec<(String, Result<VolumeDriverRef, HostError>)> {
-        let mut all = self.plugins.volume_drivers();
-        let legacy = self.legacy.volume_drivers().await;
+        self.drivers().await
+    }
+
+    /// The network driver called `name`, found as [`Host::volume_driver`] finds volume drivers. Its capabilities
+    /// are asked by whoever takes it, once for each [life](crate::DriverRef::life).
+    pub async fn network_driver(&self, name: &str) -> Result<NetworkDriverRef, HostError> {
+        self.driver(name).await
+    }
+
+    /// Every known network driver, or why it cannot be called now.
+    pub async fn network_drivers(&self) -> Vec<(String, Result<NetworkDriverRef, HostError>)> {
+        self.drivers().await
+    }
+
+    /// The IPAM driver called `name`, found as [`Host::volume_driver`] finds volume drivers.
+    pub async fn ipam_driver(&self, name: &str) -> Result<IpamDriverRef, HostError> {
+        self.driver(name).await
+    }
+
+    /// Every known IPAM driver, or why it cannot be called now.
+    pub async fn ipam_drivers(&self) -> Vec<(String, Result<IpamDriverRef, HostError>)> {
+        self.drivers().await
+    }
+
+    /// Tells of plugins that come up, for what is queued until they do. A legacy plugin is known to be up when
+    /// somebody has asked for it.
+    pub fn arrivals(&self) -> Arrivals {
+        self.roster.watch()
+    }
+
+    async fn driver<D: Contract + ?Sized>(&self, name: &str) -> Result<DriverRef<D>, HostError> {
+        match self.plugins.driver(name).await {
+            Some(found) => found,
+            None => self.legacy.driver(name).await,
+        }
+    }
+
+    async fn drivers<D: Contract + ?Sized>(&self) -> Vec<(String, Result<DriverRef<D>, HostError>)> {
+        let mut all = self.plugins.drivers();
+        let legacy = self.legacy.drivers().await;
         all.extend(legacy.into_iter().filter(|(name, _)| self.plugins.find(name).is_err()));
         all
     }

@@ -10,10 +10,14 @@
 //! | `remote` | the plugin protocol's client: pooled, budgeted, behind a breaker |
 //! | `legacy` | plugins that somebody else started: discovery and activation |
 //! | `managed` | plugins that we install, start, watch, upgrade and remove |
+//! | `driver` | a plugin's contracts, as the engine holds them |
 //! | `lease` | who uses which plugin |
+//! | `arrivals` | which plugins came up |
 //! | `error` | what can go wrong, as kinds |
 
+mod arrivals;
 mod config;
+mod driver;
 mod error;
 mod host;
 mod lease;
@@ -22,11 +26,12 @@ mod managed;
 mod plugin;
 pub mod remote;
 
+pub use arrivals::{Arrival, Arrivals};
 pub use config::HostConfig;
+pub use driver::{DriverRef, IpamDriverRef, NetworkDriverRef, VolumeDriverRef};
 pub use error::{ErrorKind, HostError};
 pub use host::Host;
 pub use lease::{Holder, Lease};
 pub use plugin::{
     CallStats, EventSink, Plugin, PluginAction, PluginEvent, PluginFilters, PluginState, Pushed,
-    VolumeDriverRef,
 };

@@ -1,6 +1,5 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use pintle_contract::VolumeDriver;
 use pintle_wire::config::{PluginConfig, Privilege, Settings};
 
 /// A managed plugin as it is now.
@@ -148,26 +147,6 @@ pub struct PluginEvent {
 
 /// Where the host reports events. Must not block.
 pub type EventSink = Arc<dyn Fn(PluginEvent) + Send + Sync>;
-
-/// A volume driver that a plugin offers.
-#[derive(Clone)]
-pub struct VolumeDriverRef {
-    /// The driver's name as users know it.
-    pub name: String,
-    /// The driver.
-    pub driver: Arc<dyn VolumeDriver>,
-    /// The managed plugin behind it, `None` for a legacy one.
-    pub plugin_id: Option<String>,
-}
-
-impl std::fmt::Debug for VolumeDriverRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VolumeDriverRef")
-            .field("name", &self.name)
-            .field("plugin_id", &self.plugin_id)
-            .finish_non_exhaustive()
-    }
-}
 
 /// What a push made.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::{
@@ -14,8 +16,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::discovery::{Found, Places};
 use crate::{
-    HostConfig, HostError, VolumeDriverRef,
-    remote::{Budget, Client, PathMap, Volume},
+    Arrival, DriverRef, HostConfig, HostError,
+    arrivals::Roster,
+    driver::{Contract, Remotes},
+    remote::{Budget, Client, PathMap},
 };
 
 /// How long a plugin may take to say what it is.
@@ -31,23 +35,44 @@ pub(crate) struct LegacyPlugin {
     name: String,
     client: Arc<Client>,
     implements: Vec<Interface>,
-    volume: Arc<Volume>,
+    remotes: Remotes,
     file: PathBuf,
+    made: Made,
+}
+
+/// When the files that a plugin was found by were made: another life of a plugin makes them anew.
+type Made = [Option<(u64, u64, Option<SystemTime>)>; 2];
+
+fn made(file: &Path, address: &Address) -> Made {
+    let one = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
+    };
+    let socket = match address {
+        Address::Unix(path) => one(path),
+        _ => None,
+    };
+    [one(file), socket]
 }
 
 impl LegacyPlugin {
-    fn volume_driver(self: &Arc<Self>) -> VolumeDriverRef {
-        VolumeDriverRef { name: self.name.clone(), driver: self.volume.clone(), plugin_id: None }
+    fn driver<D: Contract + ?Sized>(&self) -> DriverRef<D> {
+        self.remotes.driver(&self.name, None)
     }
 
-    /// Whether what it was found by is still there. A socket that only refuses may be a plugin between two
-    /// lives; one that is gone is gone.
+    fn arrival(&self) -> Arrival {
+        let offers = |interface: &Interface| self.implements.contains(interface);
+        Arrival::new(&self.name, None, self.remotes.life, offers)
+    }
+
+    fn offers<D: Contract + ?Sized>(&self) -> bool {
+        self.implements.contains(&D::INTERFACE)
+    }
+
+    /// Whether what it was found by is still there, the same as when it was activated. A socket that only refuses
+    /// may be a plugin between two lives; one that is gone is gone.
     fn is_there(&self) -> bool {
-        let socket = match self.client.address() {
-            Address::Unix(path) => path.exists(),
-            _ => true,
-        };
-        socket && self.file.exists()
+        self.made.iter().any(Option::is_some) && made(&self.file, self.client.address()) == self.made
     }
 }
 
@@ -60,6 +85,7 @@ pub(crate) struct Legacy {
 }
 
 struct Inner {
+    roster: Roster,
     places: Places,
     lookup_timeout: Duration,
     known: Mutex<Known>,
@@ -81,10 +107,11 @@ impl Inner {
 }
 
 impl Legacy {
-    pub(crate) fn new(config: &HostConfig) -> Self {
+    pub(crate) fn new(config: &HostConfig, roster: Roster) -> Self {
         let places = Places { sockets: config.socket_dir.clone(), specs: config.spec_dirs.clone() };
         Self {
             inner: Arc::new(Inner {
+                roster,
                 places,
                 lookup_timeout: config.lookup_timeout,
                 known: Mutex::default(),
@@ -94,16 +121,17 @@ impl Legacy {
         }
     }
 
-    /// The volume driver called `name`. Looks again for a while if there is none, or none that answers.
-    pub(crate) async fn volume_driver(&self, name: &str) -> Result<VolumeDriverRef, HostError> {
+    /// The driver called `name`. Looks again for a while if there is none, or none that answers.
+    pub(crate) async fn driver<D: Contract + ?Sized>(&self, name: &str) -> Result<DriverRef<D>, HostError> {
         let plugin = self.plugin(name).await?;
-        if !plugin.implements.contains(&Interface::Volume) {
+        if !plugin.offers::<D>() {
             return Err(HostError::WrongInterface(format!(
                 "legacy plugin: Plugin does not implement the requested driver: plugin=\"{name}\", \
-                 requested implementation=\"VolumeDriver\""
+                 requested implementation=\"{}\"",
+                D::INTERFACE.name()
             )));
         }
-        Ok(plugin.volume_driver())
+        Ok(plugin.driver())
     }
 
     async fn plugin(&self, name: &str) -> Result<Arc<LegacyPlugin>, HostError> {
@@ -132,6 +160,7 @@ impl Legacy {
                     return Ok(Arc::clone(plugin));
                 }
                 known.active.remove(name);
+                self.inner.roster.down(name);
             }
             known.activating.get(name).cloned()
         };
@@ -159,7 +188,7 @@ impl Legacy {
         let (inner, owned) = (Arc::clone(&self.inner), name.to_owned());
         let task = self.inner.tasks.spawn(async move {
             let outcome = tokio::select! {
-                outcome = activate(&owned, found) => outcome.map(Arc::new),
+                outcome = activate(&owned, found, inner.roster.new_life()) => outcome.map(Arc::new),
                 () = inner.stop.cancelled() => Err(HostError::Unavailable("the engine is stopping".into())),
             };
             let mut known = inner.known();
@@ -167,6 +196,7 @@ impl Legacy {
             match &outcome {
                 Ok(plugin) => {
                     known.failed.remove(&owned);
+                    inner.roster.up(plugin.arrival());
                     known.active.insert(owned, Arc::clone(plugin));
                 }
                 Err(_) => {
@@ -183,9 +213,11 @@ impl Legacy {
         activating
     }
 
-    /// Every legacy volume driver. Waits a quarter of a second at most; one that was known to be a volume
-    /// driver and does not answer is an error, one that never said what it is is left out.
-    pub(crate) async fn volume_drivers(&self) -> Vec<(String, Result<VolumeDriverRef, HostError>)> {
+    /// Every legacy driver of a contract. Waits a quarter of a second at most; one that was known to keep the
+    /// contract and does not answer is an error, one that never said what it is is left out.
+    pub(crate) async fn drivers<D: Contract + ?Sized>(
+        &self,
+    ) -> Vec<(String, Result<DriverRef<D>, HostError>)> {
         let places = self.inner.places.clone();
         let mut names = tokio::task::spawn_blocking(move || places.scan()).await.unwrap_or_default();
         {
@@ -209,11 +241,11 @@ impl Legacy {
                     return None;
                 }
             };
-            if !plugin.implements.contains(&Interface::Volume) {
+            if !plugin.offers::<D>() {
                 return None;
             }
             match plugin.client.probe(LIST_PATIENCE).await {
-                Ok(()) => Some((name, Ok(plugin.volume_driver()))),
+                Ok(()) => Some((name, Ok(plugin.driver()))),
                 Err(error) => Some((name, Err(HostError::Unavailable(error.to_string())))),
             }
         });
@@ -228,7 +260,8 @@ impl Legacy {
     }
 }
 
-async fn activate(name: &str, found: Found) -> Result<LegacyPlugin, HostError> {
+async fn activate(name: &str, found: Found, life: u64) -> Result<LegacyPlugin, HostError> {
+    let made = made(&found.file, &found.address);
     let client = Arc::new(Client::new(name, found.address));
     let (status, body) = client
         .call(ACTIVATE_PATH, None, ACTIVATION)
@@ -244,9 +277,10 @@ async fn activate(name: &str, found: Found) -> Result<LegacyPlugin, HostError> {
     tracing::info!(plugin = name, implements = ?activation.implements, "activated a legacy plugin");
     Ok(LegacyPlugin {
         name: name.to_owned(),
-        volume: Arc::new(Volume::new(Arc::clone(&client), PathMap::default())),
+        remotes: Remotes::new(&client, PathMap::default(), life),
         client,
         implements: activation.implements,
         file: found.file,
+        made,
     })
 }

@@ -8,7 +8,7 @@ use pintle_store::{Store, Table};
 use tokio_util::task::TaskTracker;
 
 use super::{content::Contents, launch::Launcher, paths::Paths, record::Record, shared::Managed};
-use crate::{EventSink, HostConfig, HostError, PluginAction, PluginEvent, lease::Leases};
+use crate::{EventSink, HostConfig, HostError, PluginAction, PluginEvent, arrivals::Roster, lease::Leases};
 
 /// What every managed plugin's owner needs.
 pub(crate) struct Context {
@@ -20,6 +20,7 @@ pub(crate) struct Context {
     pub(crate) contents: Contents,
     pub(crate) launcher: Launcher,
     pub(crate) leases: Leases,
+    pub(crate) roster: Roster,
     pub(crate) events: EventSink,
     pub(crate) owners: TaskTracker,
     pub(crate) plugins: RwLock<BTreeMap<String, Arc<Managed>>>,

@@ -25,7 +25,9 @@ use super::{
 };
 use crate::{
     HostError,
-    remote::{Client, PathMap, Volume},
+    arrivals::Roster,
+    driver::Remotes,
+    remote::{Client, PathMap},
 };
 
 const SIGTERM: i32 = 15;
@@ -40,6 +42,7 @@ pub(crate) struct Launcher {
     pub(crate) paths: Paths,
     pub(crate) contents: Contents,
     pub(crate) runtime: Runtime,
+    pub(crate) roster: Roster,
     pub(crate) stop_timeout: Duration,
 }
 
@@ -58,7 +61,7 @@ pub(crate) struct Version {
 pub(crate) struct Running {
     pub(crate) task: Task,
     pub(crate) client: Arc<Client>,
-    pub(crate) volume: Arc<Volume>,
+    pub(crate) remotes: Remotes,
     pub(crate) since: Instant,
     /// When it was started, as its log has it, for quoting no older lines.
     pub(crate) started_at: String,
@@ -169,8 +172,8 @@ impl Launcher {
         let propagated = (!config.propagated_mount.is_empty())
             .then(|| (PathBuf::from(&config.propagated_mount), self.paths.propagated(&version.id)));
         let paths = PathMap { rootfs: Some(rootfs), propagated };
-        let volume = Arc::new(Volume::new(Arc::clone(&client), paths));
-        Running { task, client, volume, since: Instant::now(), started_at }
+        let remotes = Remotes::new(&client, paths, self.roster.new_life());
+        Running { task, client, remotes, since: Instant::now(), started_at }
     }
 
     async fn await_listening(

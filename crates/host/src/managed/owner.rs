@@ -360,12 +360,18 @@ impl Owner {
     }
 
     pub(super) fn publish(&self) {
-        self.managed.publish(View {
+        let view = View {
             record: self.record.clone(),
             loaded: self.loaded.clone(),
             state: self.state.clone(),
             running: self.running.clone(),
             resumes: self.resumes,
-        });
+        };
+        let arrival = view.arrival();
+        self.managed.publish(view);
+        match arrival {
+            Some(arrival) => self.context.roster.up(arrival),
+            None => self.context.roster.down(&self.record.name),
+        }
     }
 }

@@ -27,10 +27,11 @@ use super::{
     state::State,
 };
 use crate::{
-    EventSink, HostConfig, HostError, Plugin, PluginFilters, Pushed, VolumeDriverRef, lease::Leases,
+    DriverRef, EventSink, HostConfig, HostError, Plugin, PluginFilters, Pushed, arrivals::Roster,
+    driver::Contract, lease::Leases,
 };
 
-/// How long a volume call waits for a plugin that is just starting.
+/// How long a call waits for a plugin that is just starting.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Every managed plugin. Cheap to clone.
@@ -47,7 +48,7 @@ impl Plugins {
         store: Store,
         images: Images,
         runtime: Runtime,
-        leases: Leases,
+        (leases, roster): (Leases, Roster),
         events: EventSink,
     ) -> Result<Self, HostError> {
         let paths = Paths::new(&config);
@@ -56,6 +57,7 @@ impl Plugins {
             paths: paths.clone(),
             contents: contents.clone(),
             runtime,
+            roster: roster.clone(),
             stop_timeout: config.stop_timeout,
         };
         let table = store.table("plugins");
@@ -68,6 +70,7 @@ impl Plugins {
             contents,
             launcher,
             leases,
+            roster,
             events,
             owners: TaskTracker::new(),
             plugins: RwLock::default(),
@@ -237,9 +240,11 @@ impl Plugins {
         Ok(self.context.paths.log(&self.find(typed)?.view().record.id))
     }
 
-    /// The volume driver called `name`, `None` if no managed plugin is called so. Waits for one that is
-    /// starting.
-    pub(crate) async fn volume_driver(&self, name: &str) -> Option<Result<VolumeDriverRef, HostError>> {
+    /// The driver called `name`, `None` if no managed plugin is called so. Waits for one that is starting.
+    pub(crate) async fn driver<D: Contract + ?Sized>(
+        &self,
+        name: &str,
+    ) -> Option<Result<DriverRef<D>, HostError>> {
         let managed = match self.find(name) {
             Ok(managed) => managed,
             Err(HostError::NotFound(_) | HostError::Ambiguous(_)) => return None,
@@ -261,36 +266,29 @@ impl Plugins {
         }
     }
 
-    /// Every managed volume driver that is wanted, without waiting for any.
-    pub(crate) fn volume_drivers(&self) -> Vec<(String, Result<VolumeDriverRef, HostError>)> {
+    /// Every managed driver that is wanted, without waiting for any.
+    pub(crate) fn drivers<D: Contract + ?Sized>(&self) -> Vec<(String, Result<DriverRef<D>, HostError>)> {
         let views = self.context.all().into_iter().map(|managed| managed.view());
         views
-            .filter(|view| view.record.wanted && offers_volumes(view))
+            .filter(|view| view.record.wanted && view.offers(&D::INTERFACE))
             .map(|view| (view.record.name.clone(), driver(&view)))
             .collect()
     }
 }
 
-fn offers_volumes(view: &View) -> bool {
-    view.loaded.as_ref().is_some_and(|loaded| loaded.config.has_capability("volumedriver"))
-}
-
-fn driver(view: &View) -> Result<VolumeDriverRef, HostError> {
-    let name = view.record.name.clone();
+fn driver<D: Contract + ?Sized>(view: &View) -> Result<DriverRef<D>, HostError> {
+    let name = &view.record.name;
     if !view.record.wanted {
-        return Err(HostError::Disabled(name));
+        return Err(HostError::Disabled(name.clone()));
     }
-    if !offers_volumes(view) {
+    if !view.offers(&D::INTERFACE) {
+        let capability = D::INTERFACE.capability();
         return Err(HostError::WrongInterface(format!(
-            "plugin \"{name}\" does not provide the \"volumedriver\" capability"
+            "plugin \"{name}\" does not provide the \"{capability}\" capability"
         )));
     }
     match &view.running {
-        Some(running) => Ok(VolumeDriverRef {
-            name,
-            driver: running.volume.clone(),
-            plugin_id: Some(view.record.id.clone()),
-        }),
+        Some(running) => Ok(running.remotes.driver(name, Some(&view.record.id))),
         None => Err(unavailable(view)),
     }
 }

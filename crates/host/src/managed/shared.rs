@@ -4,7 +4,7 @@ use std::{
     time::Instant,
 };
 
-use pintle_wire::config::effective_config;
+use pintle_wire::{Interface, config::effective_config};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     record::{Loaded, Record},
     state::State,
 };
-use crate::{Plugin, PluginState, lease::Leases, remote::BreakerState};
+use crate::{Arrival, Plugin, PluginState, lease::Leases, remote::BreakerState};
 
 /// A plugin as everybody but its owner task sees it: what it was at the owner's last word. Reading it never
 /// waits for anything the plugin does.
@@ -53,6 +53,21 @@ impl Managed {
 }
 
 impl View {
+    /// Whether the plugin says that it keeps this contract.
+    pub(crate) fn offers(&self, interface: &Interface) -> bool {
+        let capability = interface.capability();
+        self.loaded.as_ref().is_some_and(|loaded| loaded.config.has_capability(&capability))
+    }
+
+    /// What others are told of a plugin that answers calls.
+    pub(crate) fn arrival(&self) -> Option<Arrival> {
+        let up = matches!(self.state, State::Ready { .. } | State::Degraded { .. });
+        let running = self.running.as_ref().filter(|_| up)?;
+        let record = &self.record;
+        let offers = |interface: &Interface| self.offers(interface);
+        Some(Arrival::new(&record.name, Some(&record.id), running.remotes.life, offers))
+    }
+
     pub(crate) fn plugin(&self, leases: &Leases) -> Plugin {
         let record = &self.record;
         let (config, settings) = match &self.loaded {

@@ -8,10 +8,14 @@ mod breaker;
 mod call;
 mod client;
 mod connect;
+mod ipam;
+mod network;
 mod tls;
 mod volume;
 
 pub use breaker::BreakerState;
 pub use call::{Budget, CallError};
 pub use client::Client;
+pub use ipam::Ipam;
+pub use network::Network;
 pub use volume::{PathMap, Volume};
