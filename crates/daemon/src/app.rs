@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use pintle_engine::{
     containers::Containers,
     events::{Event, Events, Kind},
+    networks::Networks,
     volumes::Volumes,
 };
 use pintle_host::Host;
@@ -23,6 +24,7 @@ pub(crate) struct App {
     pub(crate) images: Images,
     pub(crate) host: Host,
     pub(crate) volumes: Volumes,
+    pub(crate) networks: Networks,
     pub(crate) events: Events,
     /// Reached through [`App::containers`], which waits until they are restored.
     pub(crate) containers: Containers,

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use pintle_engine::{
     containers::{self, Containers},
     events::{Event, Events, Kind},
+    networks::{self, HostDrivers, Networks, NoResolver},
     volumes::Volumes,
 };
 use pintle_host::{Host, HostConfig, PluginEvent};
@@ -82,17 +83,26 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     let local = builtins::local_volumes(root).context("opening the local volume driver")?;
     let volumes = Volumes::open(root, store.clone(), host.clone(), local, events.clone())
         .context("opening the volumes")?;
+    let networks = Networks::open(
+        network_config(&config),
+        store.clone(),
+        Arc::new(HostDrivers::new(host.clone(), builtins::network_drivers(), builtins::ipam_drivers())),
+        Arc::new(NoResolver),
+        events.clone(),
+    )
+    .context("opening the networks")?;
     let containers = Containers::open(
         container_config(&config),
         store,
         images.clone(),
         runtime,
         volumes.clone(),
+        networks.clone(),
         events.clone(),
     )
     .context("opening the containers")?;
     // Before any request could release one: what exists is what holds plugins.
-    host.replace_leases(volumes.holders());
+    host.replace_leases([volumes.holders(), networks.holders()].concat());
     let (restored_sender, restored) = watch::channel(false);
     let app = App {
         config: ArcSwap::from_pointee(config),
@@ -100,6 +110,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         images,
         host,
         volumes,
+        networks,
         events,
         containers,
         restored,
@@ -114,15 +125,20 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
 /// that is asked of the API meanwhile waits for more than it needs.
 pub(crate) async fn restore(app: Arc<App>, restored: watch::Sender<bool>) {
     let containers = async {
+        app.networks.prepare().await;
         if let Err(error) = app.containers.restore().await {
             tracing::error!(%error, "not every container could be restored");
         }
         let _ = restored.send(true);
     };
     tokio::join!(containers, app.host.reconcile());
-    app.volumes.reconcile().await;
+    tokio::join!(app.volumes.reconcile(), app.networks.reconcile());
     app.containers.start_wanted();
     tracing::info!("everything that was wanted has had its first chance to start");
+}
+
+fn network_config(config: &Config) -> networks::Config {
+    networks::Config { exec_root: config.exec_root.clone(), ..networks::Config::default() }
 }
 
 fn container_config(config: &Config) -> containers::Config {

@@ -130,6 +130,7 @@ impl Daemon {
             self.servers.shutdown().await;
             self.app.containers.shutdown().await;
             self.app.volumes.shutdown().await;
+            self.app.networks.shutdown().await;
             self.app.host.shutdown(false).await;
         });
         if drained.await.is_err() {

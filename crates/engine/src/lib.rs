@@ -1,8 +1,9 @@
-//! Containers, volumes and events: state machines and reconciliation. Knows neither HTTP nor Docker's JSON.
+//! Containers, volumes, networks and events: state machines and reconciliation. Knows neither HTTP nor Docker's JSON.
 
 pub mod containers;
 mod error;
 pub mod events;
+pub mod networks;
 pub mod volumes;
 
 pub use error::{EngineError, ErrorKind};

@@ -9,7 +9,7 @@
 //! | `state` | the states and what may follow what, purely |
 //! | `spec`, `record`, `request` | what is asked for, what is kept, what is answered |
 //! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
-//! | `create`, `launch`, `supervise`, `stop`, `remove`, `update`, `restore` | the transitions |
+//! | `create`, `launch`, `supervise`, `stop`, `remove`, `update`, `networks`, `restore` | the transitions |
 //! | `check`, `merge`, `mounts`, `names`, `signal`, `log_options` | understanding what clients send |
 //! | `oci`, `hosts`, `loopback` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
@@ -36,6 +36,7 @@ mod loopback;
 mod merge;
 mod mounts;
 mod names;
+mod networks;
 mod oci;
 mod record;
 mod records;

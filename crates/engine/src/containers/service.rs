@@ -19,6 +19,7 @@ use super::{
 use crate::{
     EngineError, ErrorKind,
     events::{self, Events},
+    networks::Networks,
     volumes::Volumes,
 };
 
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub images: Images,
     pub runtime: Runtime,
     pub volumes: Volumes,
+    pub networks: Networks,
     events: Events,
     index: Mutex<Index>,
     /// Everything that this service does in the background.
@@ -58,6 +60,7 @@ impl Containers {
         images: Images,
         runtime: Runtime,
         volumes: Volumes,
+        networks: Networks,
         events: Events,
     ) -> Result<Self, EngineError> {
         let records = Records::open(store)?;
@@ -73,6 +76,7 @@ impl Containers {
             images,
             runtime,
             volumes,
+            networks,
             events,
             index: Mutex::new(index),
             tracker: TaskTracker::new(),

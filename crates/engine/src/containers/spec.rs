@@ -2,6 +2,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::networks::{EndpointSpec, PublishSpec};
+
 /// What a container shall be. At creation the fields are as the client gave them; in a stored container they
 /// are *effective*: what the image says has been merged in as Docker does it (environment, command,
 /// entrypoint, user, working directory, labels, volumes, exposed ports, stop signal).
@@ -45,8 +47,12 @@ pub struct ContainerSpec {
     pub stop_timeout: Option<i64>,
     /// Paths that get an anonymous volume (`Config.Volumes`).
     pub volumes: Vec<String>,
-    /// `port/proto`, for show.
+    /// `port/proto`.
     pub exposed_ports: Vec<String>,
+    /// Ports to publish on the host.
+    pub publish: Vec<PublishSpec>,
+    /// Publish every exposed port that `publish` does not name, somewhere.
+    pub publish_all: bool,
     /// `source:destination[:options]`, or a destination alone.
     pub binds: Vec<String>,
     /// The long form of mounts.
@@ -96,8 +102,14 @@ pub struct ContainerSpec {
     pub cgroupns_mode: String,
     /// `""`, `host` (user namespaces are not remapped, so both mean the host's).
     pub userns_mode: String,
-    /// `none`, `host`, `default`, `bridge`.
+    /// `""` and `default` (the default bridge), `none`, `host`, `container:ID`, or a network's name or id.
     pub network_mode: String,
+    /// What it wants of each network, by name or id; that of `network_mode` may be left out.
+    pub networks: BTreeMap<String, EndpointSpec>,
+    /// The MAC address in the network of `network_mode`; empty: any.
+    pub mac_address: String,
+    /// `container:alias`: what it calls others on the default bridge.
+    pub links: Vec<String>,
     /// The parent control group.
     pub cgroup_parent: String,
     /// -1000 to 1000.

@@ -48,6 +48,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use copy_up::copy_up;
 pub use drivers::{DEFAULT, Driver, Drivers};
 pub use model::{ANONYMOUS, Filters, PruneFilters, Pruned, Reference, Usage, Use, Volume};
+pub(crate) use model::{has_label, truth};
 
 use crate::{
     EngineError, ErrorKind,

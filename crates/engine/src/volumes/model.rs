@@ -97,7 +97,7 @@ impl PruneFilters {
 }
 
 /// Go's `strconv.ParseBool`, which is what clients send.
-fn truth(key: &str, values: &[String]) -> Result<Option<bool>, EngineError> {
+pub(crate) fn truth(key: &str, values: &[String]) -> Result<Option<bool>, EngineError> {
     let mut truth = None;
     for value in values {
         let parsed = match value.as_str() {
@@ -114,7 +114,7 @@ fn truth(key: &str, values: &[String]) -> Result<Option<bool>, EngineError> {
 }
 
 /// Whether `labels` have `wanted`, which is `key` or `key=value`.
-pub(super) fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
+pub(crate) fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
     match wanted.split_once('=') {
         Some((key, value)) => labels.get(key).is_some_and(|actual| actual == value),
         None => labels.contains_key(wanted),

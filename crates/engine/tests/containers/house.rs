@@ -18,6 +18,7 @@ use pintle_engine::{
     EngineError,
     containers::{Config, ContainerSpec, Containers, LogOptions, RemoveOptions, WaitCondition},
     events::Events,
+    networks::{self, Networks, NoResolver},
     volumes::{Driver, Drivers, Volumes},
 };
 use pintle_image::{Images, Progress, Reference};
@@ -97,6 +98,24 @@ impl Drivers for Only {
     fn release(&self, _: &str, _: &str) {}
 }
 
+/// No network drivers at all.
+struct NoNetworks;
+
+#[async_trait]
+impl networks::Drivers for NoNetworks {
+    async fn network(&self, name: &str) -> Result<networks::Driver, EngineError> {
+        Err(EngineError::not_found(format!("plugin \"{name}\" not found")))
+    }
+    async fn ipam(&self, name: &str) -> Result<networks::Ipam, EngineError> {
+        Err(EngineError::not_found(format!("plugin \"{name}\" not found")))
+    }
+    fn builtin(&self, _: &str) -> bool {
+        false
+    }
+    fn hold(&self, _: &str, _: &str) {}
+    fn release(&self, _: &str, _: &str) {}
+}
+
 /// One engine.
 pub struct House {
     pub dir: PathBuf,
@@ -147,11 +166,26 @@ impl House {
         let volumes =
             Volumes::with_drivers(&data, store.clone(), Arc::new(Only(driver.clone())), events.clone())
                 .unwrap();
+        let networks = Networks::open(
+            networks::Config { exec_root: dir.join("run"), ..networks::Config::default() },
+            store.clone(),
+            Arc::new(NoNetworks),
+            Arc::new(NoResolver),
+            events.clone(),
+        )
+        .unwrap();
         let mut config = Config::new(&data, dir.join("run"));
         config.cgroup_parent = "/pintle-test".to_owned();
-        let containers =
-            Containers::open(config, store, images.clone(), runtime, volumes.clone(), events.clone())
-                .unwrap();
+        let containers = Containers::open(
+            config,
+            store,
+            images.clone(),
+            runtime,
+            volumes.clone(),
+            networks,
+            events.clone(),
+        )
+        .unwrap();
         Self { dir: dir.to_owned(), containers, volumes, events, images, driver, _owned: None }
     }
 
