@@ -52,6 +52,8 @@ pub mod label {
     pub const NETWORK_NAME: &str = "com.docker.network.name";
     /// The container's name, where an endpoint belongs to one.
     pub const ENDPOINT_NAME: &str = "com.docker.network.endpoint.name";
+    /// More names of the container in the network: a list of strings (pintle's addition; others ignore it).
+    pub const ALIASES: &str = "com.docker.network.endpoint.aliases";
 }
 
 /// Named values, as Docker sends them.
@@ -66,6 +68,10 @@ pub struct NetworkCapabilities {
     pub connectivity_scope: Scope,
     /// Whether it wants to be asked for which families a gateway address is needed.
     pub gateway_check: bool,
+    /// Whether its endpoints' addresses come from the driver, in [`Joined::settled`], or they have none. The engine
+    /// then asks no IPAM driver unless the user named one: subnets and addresses that the user typed are handed on as
+    /// they are, an address outside any of these subnets with the length of a host. A plugin says nothing of it.
+    pub own_addresses: bool,
 }
 
 /// A link-layer address.
@@ -102,6 +108,8 @@ pub struct IpamData {
     pub address_space: String,
     /// The subnet.
     pub pool: Option<IpNet>,
+    /// The part of it from which containers get addresses, if the user wants one. Plugins are not told.
+    pub sub_pool: Option<IpNet>,
     /// The gateway's address, with the subnet's prefix length.
     pub gateway: Option<IpNet>,
     /// Addresses that the user set apart, by name.
@@ -303,6 +311,9 @@ pub struct Join {
     pub id: EndpointId,
     /// A path that opens the container's network namespace.
     pub sandbox_key: PathBuf,
+    /// A name that is free in the sandbox, or the one that the user insists on, for drivers that settle their interface
+    /// there themselves. Empty: the caller leaves it to the driver. Plugins are not told.
+    pub name: String,
     /// The sandbox's labels: exposed and published ports, no driver options.
     pub options: Options,
 }
@@ -329,11 +340,39 @@ pub struct StaticRoute {
     pub next_hop: Option<IpAddr>,
 }
 
+/// How names are resolved, as a network knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dns {
+    /// Name servers, the best first.
+    pub servers: Vec<IpAddr>,
+    /// Domains in which short names are looked for.
+    pub search: Vec<String>,
+    /// The resolver's options, as in resolv.conf.
+    pub options: Vec<String>,
+}
+
+/// What a driver made of its interface in the sandbox, all by itself: there it is, has its name, its addresses and
+/// its routes, and is up. The caller only takes note.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settled {
+    /// The interface's name in the sandbox.
+    pub name: String,
+    /// Its link-layer address, and the first address of each family.
+    pub interface: Interface,
+    /// Further addresses.
+    pub more_addresses: Vec<IpNet>,
+    /// How names are resolved: for containers that say nothing of it, unless the network is internal.
+    pub dns: Dns,
+}
+
 /// What a driver wants to be done in the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Joined {
     /// The interface to move in; `None` if there is none.
     pub interface: Option<InterfaceName>,
+    /// Everything is done already, and `interface` is `None`. Gateways and routes below are then what the driver set,
+    /// to be shown; but if this endpoint is not the container's way out, the caller removes its default routes.
+    pub settled: Option<Settled>,
     /// The default route's next hop, IPv4.
     pub gateway: Option<Ipv4Addr>,
     /// The default route's next hop, IPv6.
@@ -415,6 +454,12 @@ pub trait NetworkDriver: Send + Sync + 'static {
 
     /// Ends what [`program_external_connectivity`](Self::program_external_connectivity) began.
     async fn revoke_external_connectivity(&self, _id: &EndpointId) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    /// These networks and endpoints are all that there are. Called once at boot, after each of them was told again;
+    /// whatever the driver finds of itself beyond them was left behind by a crash. Only built-in drivers are told.
+    async fn retain(&self, _networks: &[String], _endpoints: &[EndpointId]) -> Result<(), DriverError> {
         Ok(())
     }
 
