@@ -27,8 +27,14 @@ pub(crate) enum End {
 }
 
 /// Joins them until the process's output ends, the client types the detach keys or the client is gone. A client
-/// that ends its input goes on getting output.
-pub(crate) async fn splice<C, S>(client: C, shim: S, joint: Joint) -> io::Result<End>
+/// that ends its input goes on getting output. Between the end of the output and the end of the client's stream
+/// lies `settled`.
+pub(crate) async fn splice<C, S>(
+    client: C,
+    shim: S,
+    joint: Joint,
+    settled: impl Future<Output = ()>,
+) -> io::Result<End>
 where
     C: AsyncRead + AsyncWrite,
     S: AsyncRead + AsyncWrite,
@@ -53,6 +59,9 @@ where
         () = input => Ok(End::Detached),
         done = output => done.map(|()| End::Output),
     };
+    if matches!(end, Ok(End::Output)) {
+        settled.await;
+    }
     let _ = to_client.shutdown().await;
     end
 }
@@ -113,6 +122,8 @@ async fn forward_output(
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
     fn joint(stdin: bool, keys: Option<&str>) -> Joint {
@@ -123,7 +134,7 @@ mod tests {
     async fn the_end_of_input_is_not_the_end_of_output() {
         let (mut client, here) = tokio::io::duplex(100);
         let (there, mut shim) = tokio::io::duplex(100);
-        let task = tokio::spawn(splice(here, there, joint(true, None)));
+        let task = tokio::spawn(splice(here, there, joint(true, None), ready(())));
         client.write_all(b"in").await.unwrap();
         client.shutdown().await.unwrap();
         let mut seen = Vec::new();
@@ -141,7 +152,7 @@ mod tests {
     async fn the_keys_end_it_for_the_client_alone() {
         let (mut client, here) = tokio::io::duplex(100);
         let (there, mut shim) = tokio::io::duplex(100);
-        let task = tokio::spawn(splice(here, there, joint(true, Some(""))));
+        let task = tokio::spawn(splice(here, there, joint(true, Some("")), ready(())));
         client.write_all(b"a\x10\x11b").await.unwrap();
         assert_eq!(task.await.unwrap().unwrap(), End::Detached);
         let mut seen = Vec::new();
@@ -153,10 +164,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_client_sees_the_end_after_what_it_will_ask_for_is_known() {
+        let (mut client, here) = tokio::io::duplex(100);
+        let (there, shim) = tokio::io::duplex(100);
+        let (known, settled) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(splice(here, there, joint(false, None), async { drop(settled.await) }));
+        drop(shim);
+        let mut seen = Vec::new();
+        let early = tokio::time::timeout(std::time::Duration::from_millis(30), client.read_to_end(&mut seen));
+        assert!(early.await.is_err());
+        known.send(()).unwrap();
+        client.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(task.await.unwrap().unwrap(), End::Output);
+    }
+
+    #[tokio::test]
     async fn without_stdin_nothing_goes_in() {
         let (mut client, here) = tokio::io::duplex(100);
         let (there, mut shim) = tokio::io::duplex(100);
-        let task = tokio::spawn(splice(here, there, joint(false, None)));
+        let task = tokio::spawn(splice(here, there, joint(false, None), ready(())));
         client.write_all(b"ignored").await.unwrap();
         shim.write_all(b"out").await.unwrap();
         shim.shutdown().await.unwrap();

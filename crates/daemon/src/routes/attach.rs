@@ -1,6 +1,6 @@
 //! Attach and exec: connections that become a process's standard streams.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -40,7 +40,7 @@ pub(crate) async fn attach(app: Arc<App>, call: Call) -> Outcome {
         stderr: query.truth("stderr"),
     };
     let attached = app.containers().await.attach(&call.name, options).await?;
-    let source = Source { backlog: attached.backlog, text: None, connection: attached.connection };
+    let source = Source { backlog: attached.backlog, connection: attached.connection, ..Source::default() };
     let joint = Joint { stdin: options.stdin, detach: attached.tty.then_some(keys) };
     let content_type = content_type(&call, attached.tty);
     hand_over(&app, call.offer, content_type, source, joint)
@@ -61,13 +61,17 @@ pub(crate) async fn exec(app: Arc<App>, mut call: Call) -> Outcome {
         Err(error) if !request.detach && told_in_stream(&error) => {
             let content_type = content_type(&call, exec.spec.tty);
             let text = error_frame(&error.message, exec.spec.tty);
-            let source = Source { backlog: None, text: Some(text), connection: None };
+            let source = Source { text: Some(text), ..Source::default() };
             return hand_over(&app, call.offer, content_type, source, Joint::default());
         }
         Err(error) => return Err(error.into()),
     };
     let Some(stream) = started.stream else { return Ok(reply::empty(StatusCode::OK)) };
-    let source = Source { backlog: None, text: None, connection: Some(Connection::Ready(stream)) };
+    let source = Source {
+        connection: Some(Connection::Ready(stream)),
+        settled: Some(Box::pin(containers.exec_ended(&call.name))),
+        ..Source::default()
+    };
     let joint = Joint { stdin: exec.spec.stdin, detach: started.tty.then_some(keys) };
     let content_type = content_type(&call, started.tty);
     hand_over(&app, call.offer, content_type, source, joint)
@@ -89,14 +93,30 @@ fn error_frame(message: &str, tty: bool) -> Bytes {
     frame.into()
 }
 
+/// How long the end of a stream is kept from a client for what it will ask next.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// What the client gets to see, in this order.
+#[derive(Default)]
 struct Source {
     backlog: Option<Logs>,
     text: Option<Bytes>,
     connection: Option<Connection>,
+    /// What must be known before the client sees the end of its stream: it asks for the exit code at once.
+    settled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Source {
+    /// What is waited for between the end of the output and the end of the stream.
+    fn settle(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let settled = self.settled.take();
+        async move {
+            if let Some(settled) = settled {
+                let _ = tokio::time::timeout(SETTLE, settled).await;
+            }
+        }
+    }
+
     async fn write_first(&mut self, out: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
         if let Some(mut backlog) = self.backlog.take() {
             while let Some(piece) = backlog.stream.next().await {
@@ -129,13 +149,14 @@ fn hand_over(
             let mut client = coming.connection().await.map_err(std::io::Error::other)?;
             let mut source = source;
             source.write_first(&mut client).await?;
+            let settled = source.settle();
             match source.connection {
                 None => client.shutdown().await,
                 Some(connection) => match connection.ready().await {
                     None => client.shutdown().await,
-                    Some(shim) => {
-                        splice(client, shim, joint).await.map(|end| tracing::debug!(?end, "a client left"))
-                    }
+                    Some(shim) => splice(client, shim, joint, settled)
+                        .await
+                        .map(|end| tracing::debug!(?end, "a client left")),
                 },
             }
         };
@@ -150,7 +171,8 @@ fn hand_over(
 }
 
 /// For clients whose connection cannot be taken over: what there is to see, without input.
-fn output_only(source: Source, content_type: &'static str) -> crate::http::Answer {
+fn output_only(mut source: Source, content_type: &'static str) -> crate::http::Answer {
+    let settled = source.settle();
     let text = stream::iter(source.text.map(Ok));
     let backlog = source.backlog.map(|logs| logs.stream.map(|piece| piece.map_err(std::io::Error::other)));
     let backlog = stream::iter(backlog).flatten();
@@ -162,5 +184,6 @@ fn output_only(source: Source, content_type: &'static str) -> crate::http::Answe
         stream::iter(connection.map(tokio_util::io::ReaderStream::new)).flatten()
     })
     .flatten();
-    reply::stream(content_type, backlog.chain(text).chain(live))
+    let end = stream::once(settled).filter_map(|()| std::future::ready(None));
+    reply::stream(content_type, backlog.chain(text).chain(live).chain(end))
 }

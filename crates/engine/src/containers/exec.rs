@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pintle_runtime::{Attach, Exec, ExecConfig, spec::resolve_user};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Container, Containers, ExecSpec, ExecStart, ExecStarted, ExecView, State,
@@ -20,6 +21,8 @@ pub(super) struct ExecCell {
     pub id: String,
     spec: ExecSpec,
     life: Mutex<Life>,
+    /// Cancelled when it has ended.
+    ended: CancellationToken,
 }
 
 enum Life {
@@ -57,6 +60,7 @@ impl ExecCell {
 
     fn end(&self, code: Option<i64>) {
         *self.life() = Life::Ended { code };
+        self.ended.cancel();
     }
 }
 
@@ -72,7 +76,12 @@ impl Containers {
         if !spec.working_dir.is_empty() && !spec.working_dir.starts_with('/') {
             return Err(EngineError::invalid(format!("Cwd must be an absolute path: {}", spec.working_dir)));
         }
-        let exec = Arc::new(ExecCell { id: names::new_id(), spec, life: Mutex::new(Life::Prepared) });
+        let exec = Arc::new(ExecCell {
+            id: names::new_id(),
+            spec,
+            life: Mutex::new(Life::Prepared),
+            ended: CancellationToken::new(),
+        });
         let id = exec.id.clone();
         let action = format!("exec_create: {}", exec.spec.cmd.join(" "));
         cell.add_exec(exec, REMEMBERED);
@@ -94,6 +103,16 @@ impl Containers {
             started
         })
         .await
+    }
+
+    /// Waits until an exec has ended and its exit code can be inspected. One that is not known has.
+    pub fn exec_ended(&self, exec: &str) -> impl Future<Output = ()> + Send + use<> {
+        let ended = self.shared.find_exec(exec).map(|(_, exec)| exec.ended.clone());
+        async move {
+            if let Ok(ended) = ended {
+                ended.cancelled().await;
+            }
+        }
     }
 
     /// One exec.
