@@ -89,6 +89,8 @@ pub struct Address {
 /// The IPAM contract. One suite (`pintle-testkit`) proves every implementation in both homes.
 ///
 /// Callers set the budget of each call. Releasing what is not held succeeds: after a crash the engine cannot know.
+/// A request that failed as [`Timeout`](crate::ErrorKind::Timeout) or [`Unavailable`](crate::ErrorKind::Unavailable)
+/// may have been granted all the same: whoever asked for a particular pool or address owes its release.
 #[async_trait::async_trait]
 pub trait IpamDriver: Send + Sync + 'static {
     /// What the driver needs. Asked once, at activation.

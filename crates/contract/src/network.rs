@@ -9,8 +9,11 @@
 //! delete_network ◄─ delete_endpoint ◄─ leave ◄─ revoke_external_connectivity
 //! ```
 //!
-//! A step that fails is undone by its inverse for every step before it, never for itself. Options travel as
-//! Docker sends them ([`label`]), to built-in drivers and plugins alike, so that both can do the same.
+//! A step that fails is undone by its inverse for every step before it, never for itself: a driver that answers
+//! with an error has left nothing. Only a call that failed as [`Timeout`](crate::ErrorKind::Timeout) or
+//! [`Unavailable`](crate::ErrorKind::Unavailable) may have happened all the same, and whoever made it owes its
+//! inverse. Options travel as Docker sends them ([`label`]), to built-in drivers and plugins alike, so that both
+//! can do the same.
 
 use std::{
     collections::BTreeMap,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::StatusCode;
 use pintle_contract::{DriverError, VolumeDriver};
 use pintle_wire::{
-    Interface,
-    volume::{Method, Reply, Request, encode_error},
+    Interface, encode_error,
+    volume::{Method, Reply, Request},
 };
 
 /// What one driver answers.

@@ -6,12 +6,17 @@
 
 pub mod activation;
 pub mod config;
+mod failure;
+pub mod ipam;
 pub mod jsonc;
+pub mod network;
 pub mod object;
 pub mod spec;
+pub mod value;
 pub mod volume;
 
 pub use activation::{Activation, Interface};
+pub use failure::encode_error;
 pub use object::DecodeError;
 
 /// The content type that plugins answer with and engines accept: the newest version of the plugin protocol.

@@ -1,6 +1,6 @@
 //! Reading JSON objects as Go's `encoding/json` does: keys in any case, `null` as absent.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use serde_json::{Map, Value};
 
@@ -111,6 +111,12 @@ impl<'a> Object<'a> {
     /// Text, empty if there is none.
     pub fn string(&self, name: &str) -> Result<String, DecodeError> {
         Ok(self.optional_string(name)?.unwrap_or_default())
+    }
+
+    /// Text that means something, such as an address. None if there is none, or an empty one.
+    pub fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, DecodeError> {
+        let Some(text) = self.optional_string(name)?.filter(|text| !text.is_empty()) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| self.error(name, format!("{text:.64?} cannot be understood")))
     }
 
     /// True or false, if it says.

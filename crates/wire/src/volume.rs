@@ -1,16 +1,19 @@
 //! The `VolumeDriver` interface: requests and replies, both ways.
-//!
-//! Errors travel as `{"Err": "…"}`. Beside it pintle's SDK sends `"Kind"`, which other engines ignore, so that
-//! a driver behind a socket fails with the same kinds as one in process.
 
 use std::path::PathBuf;
 
-use pintle_contract::{
-    CreateVolume, DriverError, ErrorKind, MountId, Scope, Value as Free, Volume, VolumeCapabilities,
-};
+use pintle_contract::{CreateVolume, DriverError, ErrorKind, MountId, Scope, Volume, VolumeCapabilities};
 use serde_json::{Map, Value, json};
 
-use crate::object::{DecodeError, Object, message};
+use crate::{
+    failure::{Dialect, unreadable},
+    object::{DecodeError, Object, message},
+    value::{from_json, line, to_json},
+};
+
+const DIALECT: Dialect = Dialect { keys: &["Err"], prefix: "", unnamed: |_, _| ErrorKind::Internal };
+/// A failed `Get` that does not say otherwise means that there is no such volume.
+const GET: Dialect = Dialect { unnamed: |_, _| ErrorKind::NotFound, ..DIALECT };
 
 /// A method of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -168,25 +171,12 @@ impl Reply {
 
     /// Reads the reply to `method`, whatever it is. Only status 200 without an `Err` is success.
     ///
-    /// A failed `Get` that does not say otherwise means that there is no such volume. A scope that is missing
-    /// or unknown is local.
+    /// A scope that is missing or unknown is local.
     pub fn decode(method: Method, status: u16, body: &[u8]) -> Result<Self, DriverError> {
-        if status != 200 {
-            return Err(failure(method, body));
-        }
-        let malformed = |error: DecodeError| {
-            DriverError::internal(format!("{}: the plugin's answer cannot be read: {error}", method.name()))
-        };
-        if body.iter().all(u8::is_ascii_whitespace) {
-            let text = format!("{}: the plugin's answer is empty", method.name());
-            return Err(DriverError::internal(text));
-        }
-        let value = message(body).map_err(malformed)?;
+        let dialect = if method == Method::Get { &GET } else { &DIALECT };
+        let value = dialect.accept(method.name(), status, body)?;
+        let malformed = |error: DecodeError| unreadable(method.name(), &error);
         let root = Object::root(&value).map_err(malformed)?;
-        let text = root.string("Err").map_err(malformed)?;
-        if !text.is_empty() {
-            return Err(DriverError::new(error_kind(method, &root), text));
-        }
         let mountpoint =
             || Ok(root.optional_string("Mountpoint")?.filter(|path| !path.is_empty()).map(PathBuf::from));
         Ok(match method {
@@ -220,52 +210,6 @@ impl Reply {
     }
 }
 
-/// The body that reports a failure, with status 500.
-pub fn encode_error(error: &DriverError) -> Vec<u8> {
-    line(&json!({ "Err": error.message, "Kind": kind_name(error.kind) }))
-}
-
-/// A reply other than 200: `{"Err": …}`, or else the body as it is.
-fn failure(method: Method, body: &[u8]) -> DriverError {
-    let value = message(body).ok();
-    let root = value.as_ref().and_then(|value| Object::root(value).ok());
-    let text = root.as_ref().and_then(|root| root.string("Err").ok()).filter(|text| !text.is_empty());
-    let kind = root.as_ref().map_or(ErrorKind::Internal, |root| error_kind(method, root));
-    match text {
-        Some(text) => DriverError::new(kind, format!("{}: {text}", method.name())),
-        None => {
-            let body = String::from_utf8_lossy(body.get(..4096).unwrap_or(body)).trim().to_owned();
-            let kind = if method == Method::Get { ErrorKind::NotFound } else { ErrorKind::Internal };
-            DriverError::new(kind, format!("{}: {body}", method.name()))
-        }
-    }
-}
-
-fn error_kind(method: Method, root: &Object<'_>) -> ErrorKind {
-    let named = root.string("Kind").ok().and_then(|name| KINDS.iter().find(|(_, known)| *known == name));
-    match named {
-        Some((kind, _)) => *kind,
-        None if method == Method::Get => ErrorKind::NotFound,
-        None => ErrorKind::Internal,
-    }
-}
-
-const KINDS: [(ErrorKind, &str); 9] = [
-    (ErrorKind::NotFound, "not-found"),
-    (ErrorKind::Conflict, "conflict"),
-    (ErrorKind::InUse, "in-use"),
-    (ErrorKind::InvalidArgument, "invalid-argument"),
-    (ErrorKind::Unsupported, "unsupported"),
-    (ErrorKind::PermissionDenied, "permission-denied"),
-    (ErrorKind::Unavailable, "unavailable"),
-    (ErrorKind::Timeout, "timeout"),
-    (ErrorKind::Internal, "internal"),
-];
-
-fn kind_name(kind: ErrorKind) -> &'static str {
-    KINDS.iter().find(|(known, _)| *known == kind).map_or("internal", |(_, name)| name)
-}
-
 fn encode_volume(volume: &Volume) -> Value {
     let mut map = Map::new();
     map.insert("Name".to_owned(), volume.name.clone().into());
@@ -295,42 +239,4 @@ fn decode_volume(object: &Object<'_>) -> Result<Volume, DecodeError> {
         created_at: text("CreatedAt")?,
         status,
     })
-}
-
-/// A free-form value as JSON. A number that JSON cannot hold becomes `null`.
-pub fn to_json(value: &Free) -> Value {
-    match value {
-        Free::Null => Value::Null,
-        Free::Bool(truth) => (*truth).into(),
-        Free::Int(number) => (*number).into(),
-        Free::Float(number) => (*number).into(),
-        Free::String(text) => text.clone().into(),
-        Free::List(items) => items.iter().map(to_json).collect(),
-        Free::Map(map) => {
-            Value::Object(map.iter().map(|(key, value)| (key.clone(), to_json(value))).collect())
-        }
-    }
-}
-
-/// JSON as a free-form value.
-pub fn from_json(value: &Value) -> Free {
-    match value {
-        Value::Null => Free::Null,
-        Value::Bool(truth) => Free::Bool(*truth),
-        Value::Number(number) => match number.as_i64() {
-            Some(whole) => Free::Int(whole),
-            None => Free::Float(number.as_f64().unwrap_or_default()),
-        },
-        Value::String(text) => Free::String(text.clone()),
-        Value::Array(items) => Free::List(items.iter().map(from_json).collect()),
-        Value::Object(map) => {
-            Free::Map(map.iter().map(|(key, value)| (key.clone(), from_json(value))).collect())
-        }
-    }
-}
-
-fn line(value: &Value) -> Vec<u8> {
-    let mut bytes = value.to_string().into_bytes();
-    bytes.push(b'\n');
-    bytes
 }

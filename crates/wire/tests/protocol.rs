@@ -7,9 +7,9 @@ use pintle_contract::{
     CreateVolume, DriverError, ErrorKind, MountId, Scope, Value, Volume, VolumeCapabilities,
 };
 use pintle_wire::{
-    Activation, Interface, jsonc,
+    Activation, Interface, encode_error, jsonc,
     spec::{Address, SpecError, TlsConfig},
-    volume::{Method, Reply, Request, encode_error},
+    volume::{Method, Reply, Request},
 };
 use proptest::prelude::*;
 

@@ -7,8 +7,8 @@ use std::{
 
 use pintle_contract::VolumeDriver;
 use pintle_wire::{
-    Activation, Interface,
-    volume::{Method, Reply, Request, encode_error},
+    Activation, Interface, encode_error,
+    volume::{Method, Reply, Request},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
