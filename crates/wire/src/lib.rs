@@ -1,10 +1,11 @@
-//! The plugin protocol's bytes, both ways: JSON shapes, `config.json`, activation, legacy files.
+//! The plugin protocol's bytes, both ways: JSON shapes, `config.json`, activation, legacy files; and CNI's.
 //!
 //! Nothing here opens a socket or a file; whoever reads the bytes bounds them first. Input is decoded as
 //! tolerantly as Docker's Go code does it (keys in any case, unknown fields ignored, `null` for absent),
 //! output is spelled as Docker spells it.
 
 pub mod activation;
+pub mod cni;
 pub mod config;
 mod failure;
 pub mod ipam;

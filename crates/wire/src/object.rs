@@ -188,6 +188,11 @@ impl<'a> Object<'a> {
         items.collect()
     }
 
+    /// All of it, as written.
+    pub fn fields(&self) -> &'a Map<String, Value> {
+        self.map
+    }
+
     /// Each key as written, with its place, in order of appearance.
     pub fn keys(&self) -> impl Iterator<Item = (&'a str, String)> + '_ {
         self.map.keys().map(|key| (key.as_str(), show_path(&self.at(key))))
