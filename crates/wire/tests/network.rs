@@ -72,6 +72,7 @@ fn dockers_words_are_understood() {
     let expected = IpamData {
         address_space: "lo".to_owned(),
         pool: Some("10.98.0.0/16".parse().unwrap()),
+        sub_pool: None,
         gateway: Some("10.98.0.9/24".parse().unwrap()),
         aux_addresses: BTreeMap::from([("host".to_owned(), "10.98.0.7/24".parse().unwrap())]),
     };
@@ -176,7 +177,12 @@ fn replies_are_read_as_docker_reads_them() {
     assert!(read(Method::Leave, 200, "").is_err() && read(Method::Leave, 201, "{}").is_err());
 
     let both = |scope, connectivity_scope, gateway_check| {
-        Reply::Capabilities(NetworkCapabilities { scope, connectivity_scope, gateway_check })
+        Reply::Capabilities(NetworkCapabilities {
+            scope,
+            connectivity_scope,
+            gateway_check,
+            own_addresses: false,
+        })
     };
     let scope = |body| read(Method::GetCapabilities, 200, body);
     assert_eq!(scope(r#"{"Scope":"local"}"#).unwrap(), both(Scope::Local, Scope::Local, false));
@@ -277,6 +283,7 @@ fn any_data() -> impl Strategy<Value = IpamData> {
         |(address_space, pool, gateway, aux_addresses)| IpamData {
             address_space,
             pool,
+            sub_pool: None,
             gateway,
             aux_addresses,
         },
@@ -319,6 +326,7 @@ fn any_joined() -> impl Strategy<Value = Joined> {
         .prop_map(
             |(interface, gateway, gateway_v6, static_routes, disable_gateway_service, published)| Joined {
                 interface,
+                settled: None,
                 gateway: gateway.map(Into::into),
                 gateway_v6: gateway_v6.map(Into::into),
                 static_routes,
@@ -364,7 +372,7 @@ proptest! {
             Request::CreateEndpoint(CreateEndpoint { id: id.clone(), interface, options: options.clone() }),
             Request::DeleteEndpoint(id.clone()),
             Request::EndpointInfo(id.clone()),
-            Request::Join(Join { id: id.clone(), sandbox_key: key.into(), options: options.clone() }),
+            Request::Join(Join { id: id.clone(), sandbox_key: key.into(), name: String::new(), options: options.clone() }),
             Request::Leave(id.clone()),
             Request::ProgramExternalConnectivity { id: id.clone(), options },
             Request::RevokeExternalConnectivity(id),
@@ -390,6 +398,7 @@ proptest! {
             scope: scope(flags[0]),
             connectivity_scope: scope(flags[1]),
             gateway_check: flags[2],
+            own_addresses: false,
         };
         for (method, reply) in [
             (Method::Leave, Reply::Done),

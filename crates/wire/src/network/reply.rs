@@ -96,6 +96,7 @@ fn read(method: Method, value: &Value) -> Result<Reply, DecodeError> {
                 scope,
                 connectivity_scope: self::scope(&root, "ConnectivityScope")?.unwrap_or(scope),
                 gateway_check: root.bool("GwAllocChecker")?,
+                own_addresses: false,
             })
         }
         Method::GwAllocCheck => Reply::GatewayCheck(GatewayCheck {
@@ -199,6 +200,7 @@ fn decode_joined(root: &Object<'_>) -> Result<Joined, DecodeError> {
     };
     Ok(Joined {
         interface,
+        settled: None,
         gateway: root.parsed("Gateway")?,
         gateway_v6: root.parsed("GatewayIPv6")?,
         static_routes: root.objects("StaticRoutes")?.iter().map(route).collect::<Result<_, _>>()?,

@@ -85,7 +85,7 @@ impl Request {
             | Self::EndpointInfo(id)
             | Self::Leave(id)
             | Self::RevokeExternalConnectivity(id) => ids(id),
-            Self::Join(Join { id, sandbox_key, options }) => json!({
+            Self::Join(Join { id, sandbox_key, name: _, options }) => json!({
                 "NetworkID": id.network,
                 "EndpointID": id.endpoint,
                 "SandboxKey": sandbox_key.to_string_lossy(),
@@ -137,7 +137,7 @@ impl Request {
             Method::EndpointOperInfo => Self::EndpointInfo(id()?),
             Method::Join => {
                 let sandbox_key = PathBuf::from(root.string("SandboxKey")?);
-                Self::Join(Join { id: id()?, sandbox_key, options: options()? })
+                Self::Join(Join { id: id()?, sandbox_key, name: String::new(), options: options()? })
             }
             Method::Leave => Self::Leave(id()?),
             Method::ProgramExternalConnectivity => {
@@ -199,6 +199,7 @@ fn decode_pools(root: &Object<'_>, key: &str) -> Result<Vec<IpamData>, DecodeErr
         Ok(IpamData {
             address_space: object.string("AddressSpace")?,
             pool: object.parsed("Pool")?,
+            sub_pool: None,
             gateway: object.parsed("Gateway")?,
             aux_addresses,
         })
