@@ -375,7 +375,7 @@ pub struct Joined {
     pub interface: Option<InterfaceName>,
     /// Everything is done already, and `interface` is `None`. Gateways and routes below are then what the driver set,
     /// to be shown; but if this endpoint is not the container's way out, the caller removes its default routes.
-    pub settled: Option<Settled>,
+    pub settled: Option<Box<Settled>>,
     /// The default route's next hop, IPv4.
     pub gateway: Option<Ipv4Addr>,
     /// The default route's next hop, IPv6.

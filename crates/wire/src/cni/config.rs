@@ -130,6 +130,8 @@ impl NetworkConfig {
 pub struct PluginConfig {
     /// Which program.
     pub plugin: PluginType,
+    /// Programs that the plugin runs itself: its IPAM plugin, and those to which others delegate.
+    pub delegates: Vec<PluginType>,
     fields: Map<String, Value>,
     capabilities: Vec<String>,
 }
@@ -167,14 +169,15 @@ impl PluginConfig {
     fn read(object: &Object<'_>) -> Result<Self, ConfigError> {
         let plugin = PluginType::new(&object.string("type")?)?;
         // A plugin runs these itself, and old ones do not look at the name.
+        let mut delegates = Vec::new();
         for inner in ["ipam", "delegate"] {
             if let Some(Value::Object(_)) = object.get(inner) {
-                delegated(object.object(inner)?.as_ref())?;
+                delegates.extend(object.object(inner)?.as_ref().map(delegated).transpose()?.flatten());
             }
         }
         if let Some(Value::Array(_)) = object.get("delegates") {
             for inner in object.objects("delegates")? {
-                delegated(Some(&inner))?;
+                delegates.extend(delegated(&inner)?);
             }
         }
         let mut capabilities = Vec::new();
@@ -185,7 +188,7 @@ impl PluginConfig {
                 }
             }
         }
-        Ok(Self { plugin, fields: object.fields().clone(), capabilities })
+        Ok(Self { plugin, delegates, fields: object.fields().clone(), capabilities })
     }
 
     /// Whether it takes the capability.
@@ -232,14 +235,11 @@ impl PluginConfig {
     }
 }
 
-fn delegated(object: Option<&Object<'_>>) -> Result<(), ConfigError> {
-    let Some(object) = object else { return Ok(()) };
-    if let Some(Value::String(name)) = object.get("type")
-        && !name.is_empty()
-    {
-        PluginType::new(name)?;
+fn delegated(object: &Object<'_>) -> Result<Option<PluginType>, ConfigError> {
+    match object.get("type") {
+        Some(Value::String(name)) if !name.is_empty() => Ok(Some(PluginType::new(name)?)),
+        _ => Ok(None),
     }
-    Ok(())
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ConfigError> {
