@@ -88,10 +88,25 @@ pub(crate) fn unreadable(method: &str, error: &DecodeError) -> DriverError {
     DriverError::internal(format!("{method}: the plugin's answer cannot be read: {error}"))
 }
 
-/// What a failure is that names no kind: a method that the plugin does not have, or its own trouble. Plugins that
-/// were written against an interface of methods have them all, and those that they do not mean say so in these two
-/// words.
+/// Statuses of a server that has no such method.
+const MISSING: [u16; 3] = [404, 405, 501];
+
+/// Plugins that were written against an interface of methods have them all; those that they do not mean say so in
+/// these two words.
+fn says_missing(text: &str) -> bool {
+    text.trim().trim_end_matches('.').eq_ignore_ascii_case("not implemented")
+}
+
+/// What a failure is that names no kind: a method that the plugin does not have, or its own trouble.
 pub(crate) fn missing_or_internal(status: u16, text: &str) -> ErrorKind {
-    let says_so = text.trim().trim_end_matches('.').eq_ignore_ascii_case("not implemented");
-    if says_so || matches!(status, 404 | 405 | 501) { ErrorKind::Unsupported } else { ErrorKind::Internal }
+    if MISSING.contains(&status) || says_missing(text) { ErrorKind::Unsupported } else { ErrorKind::Internal }
+}
+
+/// Whether an answer says that the plugin does not have the method at all. A driver that has it and refuses what was
+/// asked is another matter.
+pub fn is_missing(status: u16, body: &[u8]) -> bool {
+    let value = message(body).ok();
+    let root = value.as_ref().and_then(|value| Object::root(value).ok());
+    let text = root.as_ref().and_then(|root| root.string("Err").ok()).unwrap_or_default();
+    MISSING.contains(&status) || (says_missing(&text) && root.as_ref().and_then(named_kind).is_none())
 }

@@ -17,7 +17,7 @@ pub mod value;
 pub mod volume;
 
 pub use activation::{Activation, Interface};
-pub use failure::encode_error;
+pub use failure::{encode_error, is_missing};
 pub use object::DecodeError;
 
 /// The content type that plugins answer with and engines accept: the newest version of the plugin protocol.
