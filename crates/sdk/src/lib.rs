@@ -33,6 +33,9 @@
 //! finds; packed with a `config.json` whose `interface.socket` is `folders.sock` it is a managed one. SIGTERM
 //! stops it after the calls under way. What it writes to standard error is the plugin's log.
 //!
+//! Networks and addresses are served the same way ([`NetworkDriver`], [`serve_network`]; [`IpamDriver`],
+//! [`serve_ipam`]), and one program can be several of them on one socket: `Server::network(driver).and_ipam(other)`.
+//!
 //! [`Server`] has the rest: other addresses, health, deadlines, stopping from code.
 
 mod listen;
@@ -43,9 +46,10 @@ mod service;
 pub use async_trait::async_trait;
 pub use listen::{Listen, SOCKET_DIR, SPEC_DIR};
 
+pub use ipnet;
 pub use pintle_contract::{
-    self as contract, CreateVolume, DriverError, ErrorKind, MountId, Scope, Value, Volume,
-    VolumeCapabilities, VolumeDriver,
+    self as contract, CreateVolume, DriverError, ErrorKind, IpamDriver, MountId, NetworkDriver, Scope, Value,
+    Volume, VolumeCapabilities, VolumeDriver, ipam, network,
 };
 pub use program::run;
 pub use server::{Address, Running, ServeError, Server};
@@ -57,4 +61,14 @@ pub use tokio;
 /// engines look for both kinds of plugins. The same as `Server::volume(driver).serve(Listen::auto(name))`.
 pub async fn serve_volume(name: &str, driver: impl VolumeDriver) -> Result<(), ServeError> {
     Server::volume(driver).serve(Listen::auto(name)).await
+}
+
+/// Serves a network driver as the plugin `name` until SIGTERM or SIGINT, where [`serve_volume`] does.
+pub async fn serve_network(name: &str, driver: impl NetworkDriver) -> Result<(), ServeError> {
+    Server::network(driver).serve(Listen::auto(name)).await
+}
+
+/// Serves an IPAM driver as the plugin `name` until SIGTERM or SIGINT, where [`serve_volume`] does.
+pub async fn serve_ipam(name: &str, driver: impl IpamDriver) -> Result<(), ServeError> {
+    Server::ipam(driver).serve(Listen::auto(name)).await
 }

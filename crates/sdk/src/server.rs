@@ -14,7 +14,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use pintle_contract::{DriverError, VolumeDriver};
+use pintle_contract::{DriverError, IpamDriver, NetworkDriver, VolumeDriver};
 use pintle_wire::{Activation, CONTENT_TYPE, activation::ACTIVATE_PATH};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -107,7 +107,44 @@ impl fmt::Display for Address {
 impl Server {
     /// A volume plugin.
     pub fn volume(driver: impl VolumeDriver) -> Self {
-        Self::new(Service::Volume(Arc::new(driver)))
+        Self::new(Service { volume: Some(Arc::new(driver)), ..Service::default() })
+    }
+
+    /// A network plugin.
+    pub fn network(driver: impl NetworkDriver) -> Self {
+        Self::new(Service { network: Some(Arc::new(driver)), ..Service::default() })
+    }
+
+    /// An IPAM plugin.
+    pub fn ipam(driver: impl IpamDriver) -> Self {
+        Self::new(Service { ipam: Some(Arc::new(driver)), ..Service::default() })
+    }
+
+    /// A plugin that is both, by one driver.
+    pub fn network_and_ipam(driver: impl NetworkDriver + IpamDriver) -> Self {
+        let driver = Arc::new(driver);
+        Self::new(Service { network: Some(driver.clone()), ipam: Some(driver), ..Service::default() })
+    }
+
+    /// And volumes, on the same socket.
+    #[must_use]
+    pub fn and_volume(mut self, driver: impl VolumeDriver) -> Self {
+        self.service.volume = Some(Arc::new(driver));
+        self
+    }
+
+    /// And networks, on the same socket.
+    #[must_use]
+    pub fn and_network(mut self, driver: impl NetworkDriver) -> Self {
+        self.service.network = Some(Arc::new(driver));
+        self
+    }
+
+    /// And addresses, on the same socket.
+    #[must_use]
+    pub fn and_ipam(mut self, driver: impl IpamDriver) -> Self {
+        self.service.ipam = Some(Arc::new(driver));
+        self
     }
 
     fn new(service: Service) -> Self {
@@ -282,7 +319,7 @@ impl Shared {
             return self.health().await;
         }
         if path != ACTIVATE_PATH && !self.service.knows(&path) {
-            return refuse(StatusCode::NOT_FOUND, format!("this plugin has no {path}"));
+            return Answer::unknown(&path);
         }
         if head.method != http::Method::POST {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is called with POST"));
@@ -300,7 +337,7 @@ impl Shared {
             }
         };
         if path == ACTIVATE_PATH {
-            let activation = Activation { implements: vec![self.service.interface()] };
+            let activation = Activation { implements: self.service.interfaces() };
             return Answer { status: StatusCode::OK, body: activation.encode() };
         }
         let service = self.service.clone();

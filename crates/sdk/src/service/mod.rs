@@ -1,0 +1,96 @@
+//! From a request's path and body to a driver and back.
+
+mod ipam;
+mod network;
+mod volume;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use pintle_contract::{DriverError, ErrorKind, IpamDriver, NetworkDriver, VolumeDriver};
+use pintle_wire::{DecodeError, Interface, encode_error};
+
+/// What one driver answers.
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn error(status: StatusCode, error: &DriverError) -> Self {
+        Self { status, body: encode_error(error) }
+    }
+
+    /// No such call: engines tell it by the status from a call that failed.
+    pub(crate) fn unknown(path: &str) -> Self {
+        let text = format!("this plugin has no {path}");
+        Self::error(StatusCode::NOT_FOUND, &DriverError::new(ErrorKind::Unsupported, text))
+    }
+
+    fn unreadable(error: &DecodeError) -> Self {
+        Self::error(StatusCode::BAD_REQUEST, &DriverError::invalid(error.to_string()))
+    }
+
+    /// As the helpers for Go do: 200 and the value, or 500 and `{"Err": …}`.
+    fn of<R>(reply: Result<R, DriverError>, encode: impl FnOnce(&R) -> Vec<u8>) -> Self {
+        match reply {
+            Ok(reply) => Self { status: StatusCode::OK, body: encode(&reply) },
+            Err(error) => Self::error(StatusCode::INTERNAL_SERVER_ERROR, &error),
+        }
+    }
+}
+
+/// The drivers of a plugin, each behind the bytes of its contract. Each kind of contract adds a field.
+#[derive(Clone, Default)]
+pub(crate) struct Service {
+    pub volume: Option<Arc<dyn VolumeDriver>>,
+    pub network: Option<Arc<dyn NetworkDriver>>,
+    pub ipam: Option<Arc<dyn IpamDriver>>,
+}
+
+/// A call that the plugin has.
+enum Call {
+    Volume(Arc<dyn VolumeDriver>, pintle_wire::volume::Method),
+    Network(Arc<dyn NetworkDriver>, pintle_wire::network::Method),
+    Ipam(Arc<dyn IpamDriver>, pintle_wire::ipam::Method),
+}
+
+impl Service {
+    /// What the plugin implements.
+    pub(crate) fn interfaces(&self) -> Vec<Interface> {
+        let all = [
+            (self.volume.is_some(), Interface::Volume),
+            (self.network.is_some(), Interface::Network),
+            (self.ipam.is_some(), Interface::Ipam),
+        ];
+        all.into_iter().filter_map(|(serves, interface)| serves.then_some(interface)).collect()
+    }
+
+    fn find(&self, path: &str) -> Option<Call> {
+        if let (Some(driver), Some(method)) = (&self.volume, pintle_wire::volume::Method::from_path(path)) {
+            return Some(Call::Volume(Arc::clone(driver), method));
+        }
+        if let (Some(driver), Some(method)) = (&self.network, pintle_wire::network::Method::from_path(path)) {
+            return Some(Call::Network(Arc::clone(driver), method));
+        }
+        if let (Some(driver), Some(method)) = (&self.ipam, pintle_wire::ipam::Method::from_path(path)) {
+            return Some(Call::Ipam(Arc::clone(driver), method));
+        }
+        None
+    }
+
+    /// Whether a call is posted to this path.
+    pub(crate) fn knows(&self, path: &str) -> bool {
+        self.find(path).is_some()
+    }
+
+    /// Answers a call. 400 if the request cannot be read.
+    pub(crate) async fn call(&self, path: &str, body: &[u8]) -> Answer {
+        match self.find(path) {
+            Some(Call::Volume(driver, method)) => volume::call(driver.as_ref(), method, body).await,
+            Some(Call::Network(driver, method)) => network::call(driver.as_ref(), method, body).await,
+            Some(Call::Ipam(driver, method)) => ipam::call(driver.as_ref(), method, body).await,
+            None => Answer::unknown(path),
+        }
+    }
+}
