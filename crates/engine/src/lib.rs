@@ -4,6 +4,7 @@ pub mod containers;
 mod error;
 pub mod events;
 pub mod networks;
+pub mod resolver;
 pub mod volumes;
 
 pub use error::{EngineError, ErrorKind};
