@@ -108,6 +108,9 @@ pub(crate) fn mount_overlay(lowers: &[PathBuf], upper: &Path, work: &Path, targe
 pub(crate) fn share(dir: &Path) -> io::Result<()> {
     if !is_mounted(dir)? {
         mount_bind_recursive(dir, dir)?;
+        // On a host whose root is shared the new mount is the root's peer: everything mounted in it would be
+        // mounted a second time, underneath.
+        mount_change(dir, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     }
     mount_change(dir, MountPropagationFlags::SHARED | MountPropagationFlags::REC)?;
     Ok(())

@@ -14,6 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::console::ConsoleSocket;
 use super::launch::{Launch, Refusal};
+use super::propagation::Outside;
 use crate::bundle::{CapabilityMasks, Manifest, TaskDir};
 use crate::cgroup::Group;
 use crate::control::ExecRequest;
@@ -73,7 +74,9 @@ impl Container {
         };
         let score = OomScore::set(manifest.oom_score_adj)?;
         let (builder, shim_side) = stage.builder(&manifest.id, &state, launch)?;
+        let outside = Outside::enter(&spec)?;
         let built = builder.as_init(dir.path()).with_systemd(false).with_detach(true).build();
+        drop(outside);
         score.restore();
         let inner = match built {
             Ok(inner) => inner,

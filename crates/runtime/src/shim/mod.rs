@@ -21,6 +21,7 @@ mod jsonlog;
 mod launch;
 mod poller;
 mod process;
+mod propagation;
 mod requests;
 mod server;
 mod setup;
