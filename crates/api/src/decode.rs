@@ -17,6 +17,8 @@ use serde::{
     },
 };
 
+use crate::syntax;
+
 /// Why a body could not be read. The texts are Docker's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
@@ -46,7 +48,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
         return Err(DecodeError::Empty);
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let node = Node::deserialize(&mut reader).map_err(|error| DecodeError::Invalid(error.to_string()))?;
+    let node = Node::deserialize(&mut reader).map_err(|error| {
+        DecodeError::Invalid(syntax::complaint(bytes).unwrap_or_else(|| error.to_string()))
+    })?;
     reader.end().map_err(|_| DecodeError::Trailing)?;
     T::deserialize(node).map_err(|error| DecodeError::Invalid(error.to_string()))
 }

@@ -21,6 +21,7 @@ pub mod network;
 pub mod plugin;
 pub mod stats;
 pub mod stream;
+mod syntax;
 pub mod system;
 pub mod time;
 pub mod version;

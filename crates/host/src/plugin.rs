@@ -13,6 +13,8 @@ pub struct Plugin {
     pub reference: String,
     /// The package's `config.json`.
     pub config: PluginConfig,
+    /// The same as its author wrote it.
+    pub config_text: String,
     /// What it runs with: the config's defaults with the user's overrides.
     pub settings: Settings,
     /// Whether the user wants it running. Says nothing about whether it does: that is `state`.

@@ -16,11 +16,12 @@ pub(crate) fn plugin(plugin: host::Plugin) -> Plugin {
         PluginState::Stopping => ("stopping", String::new(), None),
     };
     Plugin {
-        config: json!(plugin.config),
+        config: plugin.config.to_value(plugin.config_text.as_bytes()),
         enabled: plugin.enabled,
         id: plugin.id,
+        // One that was made here came from nowhere else: Docker then names it by itself.
+        plugin_reference: if plugin.reference.is_empty() { plugin.name.clone() } else { plugin.reference },
         name: plugin.name,
-        plugin_reference: plugin.reference,
         settings: json!(plugin.settings),
         state: state.to_owned(),
         reason,

@@ -41,7 +41,7 @@ pub(crate) async fn privileges(app: Arc<App>, call: Call) -> Outcome {
 fn local_name(remote: &str, name: Option<&str>) -> Result<String, Failure> {
     let reference: Reference = name.unwrap_or(remote).parse()?;
     if name.is_some() && reference.digest().is_some() {
-        return Err(Failure::invalid("canonical references are not permitted"));
+        return Err(Failure::invalid("cannot use digest in plugin tag"));
     }
     let tagged = match reference.tag() {
         Some(tag) => reference.repository().with_tag(tag)?,

@@ -17,6 +17,8 @@ const LINES: usize = 5;
 const LINE_LENGTH: usize = 400;
 /// How much of the end of a log is looked at.
 const TAIL: u64 = 64 << 10;
+/// How much of the beginning of a program: its headers and what they name are in the first page or two.
+const HEAD: u64 = 16 << 10;
 
 #[derive(Deserialize)]
 struct LogLine {
@@ -57,21 +59,53 @@ fn shown(text: &str) -> String {
     clean.take(LINE_LENGTH).collect()
 }
 
-/// Whether the entrypoint is for another kind of machine.
-pub(crate) fn wrong_architecture(rootfs: &Path, entrypoint: &str, path: &str) -> Option<StartFailure> {
+/// Whether the entrypoint is for another kind of machine, or for a loader or a shell that is not there.
+pub(crate) fn cannot_run(rootfs: &Path, entrypoint: &str, path: &str) -> Option<StartFailure> {
     let candidates: Vec<String> = if entrypoint.contains('/') {
         vec![entrypoint.to_owned()]
     } else {
         path.split(':').map(|dir| format!("{dir}/{entrypoint}")).collect()
     };
     let (name, head) = candidates.iter().find_map(|name| Some((name, head(rootfs, name)?)))?;
+    let missing = |interpreter: &str| StartFailure::Interpreter {
+        binary: name.clone(),
+        interpreter: interpreter.to_owned(),
+    };
     if let Some(rest) = head.strip_prefix(b"#!") {
         let line = rest.split(|byte| *byte == b'\n').next()?;
         let line = String::from_utf8_lossy(line);
         let interpreter = line.split_whitespace().next()?;
-        return judge(interpreter, &self::head(rootfs, interpreter)?);
+        let Some(head) = self::head(rootfs, interpreter) else { return Some(missing(interpreter)) };
+        return judge(interpreter, &head);
     }
-    judge(name, &head)
+    judge(name, &head).or_else(|| {
+        let loader = loader(&head)?;
+        self::head(rootfs, &loader).is_none().then(|| missing(&loader))
+    })
+}
+
+/// The program that must load this one, as its ELF headers name it.
+fn loader(head: &[u8]) -> Option<String> {
+    let number = |at: usize, width: usize| -> Option<usize> {
+        let bytes = head.get(at..at.checked_add(width)?)?;
+        let value = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        let big = head.get(5) == Some(&2);
+        let value = if big { bytes.iter().fold(0, value) } else { bytes.iter().rev().fold(0, value) };
+        usize::try_from(value).ok()
+    };
+    if !head.starts_with(b"\x7fELF") {
+        return None;
+    }
+    // Where the 64-bit and the 32-bit layout keep things.
+    let wide = head.get(4) == Some(&2);
+    let (width, table, entry, count, offset, length) =
+        if wide { (8, 0x20, 0x36, 0x38, 0x08, 0x20) } else { (4, 0x1c, 0x2a, 0x2c, 0x04, 0x10) };
+    let (table, entry, count) = (number(table, width)?, number(entry, 2)?, number(count, 2)?);
+    let headers = (0..count).filter_map(|index| table.checked_add(index.checked_mul(entry)?));
+    let of_loader = headers.into_iter().find(|at| number(*at, 4) == Some(3))?;
+    let (start, length) = (number(of_loader + offset, width)?, number(of_loader + length, width)?);
+    let name = head.get(start..start.checked_add(length)?)?;
+    Some(String::from_utf8_lossy(name.split(|byte| *byte == 0).next()?).into_owned())
 }
 
 /// The first bytes of a file inside `rootfs`, wherever its links point there.
@@ -81,7 +115,7 @@ fn head(rootfs: &Path, name: &str) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::openat2(&root, name, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
     let mut bytes = Vec::new();
-    File::from(file).take(256).read_to_end(&mut bytes).ok()?;
+    File::from(file).take(HEAD).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
@@ -157,13 +191,14 @@ mod tests {
         symlink("/bin/real", dir.path().join("bin/link")).unwrap();
         fs::write(dir.path().join("bin/script"), "#! /bin/link -x\n").unwrap();
         fs::write(dir.path().join("bin/text"), "echo").unwrap();
+        fs::write(dir.path().join("bin/lost"), "#!/bin/none\n").unwrap();
         for (entrypoint, named) in [
             ("/bin/real", "/bin/real"),
             ("real", "/bin/real"),
             ("/bin/link", "/bin/link"),
             ("script", "/bin/link"),
         ] {
-            let failure = wrong_architecture(dir.path(), entrypoint, "/usr/bin:/bin").unwrap();
+            let failure = cannot_run(dir.path(), entrypoint, "/usr/bin:/bin").unwrap();
             let expected = StartFailure::Architecture {
                 binary: named.into(),
                 found: foreign.1.into(),
@@ -171,8 +206,29 @@ mod tests {
             };
             assert_eq!(failure, expected, "{entrypoint}");
         }
+        let lost = StartFailure::Interpreter { binary: "/bin/lost".into(), interpreter: "/bin/none".into() };
+        assert_eq!(cannot_run(dir.path(), "lost", "/bin"), Some(lost));
         for entrypoint in ["/bin/text", "/bin/missing", "missing"] {
-            assert_eq!(wrong_architecture(dir.path(), entrypoint, "/bin"), None);
+            assert_eq!(cannot_run(dir.path(), entrypoint, "/bin"), None);
+        }
+    }
+
+    #[test]
+    fn a_program_without_its_loader_is_told_from_a_missing_one() {
+        let dir = tempfile::tempdir().unwrap();
+        // This machine's own shell is linked dynamically, and its loader stays behind.
+        let shell = fs::read("/bin/sh").unwrap();
+        let named = loader(&shell).unwrap();
+        assert!(Path::new(&named).exists(), "{named}");
+        fs::write(dir.path().join("sh"), &shell).unwrap();
+        let failure = cannot_run(dir.path(), "/sh", "").unwrap();
+        assert_eq!(failure, StartFailure::Interpreter { binary: "/sh".into(), interpreter: named.clone() });
+        let there = dir.path().join(named.trim_start_matches('/'));
+        fs::create_dir_all(there.parent().unwrap()).unwrap();
+        fs::copy(&named, there).unwrap();
+        assert_eq!(cannot_run(dir.path(), "/sh", ""), None);
+        for length in 0..shell.len().min(300) {
+            let _ = loader(&shell[..length]);
         }
     }
 

@@ -16,6 +16,11 @@ pub(crate) enum StartFailure {
     Setting(String),
     #[error("wrong architecture: {binary} is built for {found}, this host is {host}")]
     Architecture { binary: String, found: String, host: String },
+    #[error(
+        "{binary} needs {interpreter}, which the plugin does not have (a program that is linked statically needs \
+         none)"
+    )]
+    Interpreter { binary: String, interpreter: String },
     #[error("the entrypoint cannot be run: {0}")]
     Command(String),
     #[error("{}{}", exit_text(*code, *oom), quoted(last_words))]

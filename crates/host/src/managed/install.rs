@@ -176,7 +176,7 @@ impl Plugins {
     ) -> Result<String, HostError> {
         let (remote, default_name) = names::remote(remote)?;
         let name = match name.filter(|name| !name.is_empty()) {
-            Some(name) => names::local(name)?,
+            Some(name) => names::alias(name)?,
             None => default_name.clone(),
         };
         let reservation = self.reserve(&name)?;
@@ -186,7 +186,6 @@ impl Plugins {
         let (package, pin) = package::fetch(images, contents, &remote, auth, offer, progress).await?;
         failpoint!("host.pull.unpacked");
         let id = self.add(&reservation, default_name.canonical(), package, pin)?;
-        progress.message(format!("Installed plugin {}", name.familiar()));
         self.context.emit_pull(&remote.familiar(), &name.familiar());
         Ok(id)
     }

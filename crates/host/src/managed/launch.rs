@@ -124,7 +124,7 @@ impl Launcher {
             let path = pintle_runtime::spec::default_path();
             match failure {
                 StartFailure::Command(_) | StartFailure::Exited { .. } => {
-                    diagnose::wrong_architecture(&rootfs, entrypoint, path).unwrap_or(failure)
+                    diagnose::cannot_run(&rootfs, entrypoint, path).unwrap_or(failure)
                 }
                 other => other,
             }

@@ -6,9 +6,19 @@ use crate::HostError;
 
 /// The local name that `text` stands for, `:latest` added.
 pub(crate) fn local(text: &str) -> Result<Reference, HostError> {
+    let reference = parse(text)
+        .map_err(|error| HostError::Invalid(format!("failed to parse reference {text}: {error}")))?;
+    if reference.digest().is_some() {
+        return Err(HostError::Invalid("canonical references are not permitted".into()));
+    }
+    Ok(reference.or_latest())
+}
+
+/// The local name that a user asks for when pulling.
+pub(crate) fn alias(text: &str) -> Result<Reference, HostError> {
     let reference = parse(text)?;
     if reference.digest().is_some() {
-        return Err(HostError::Invalid(format!("{text}: canonical references are not permitted")));
+        return Err(HostError::Invalid("cannot use digest in plugin tag".into()));
     }
     Ok(reference.or_latest())
 }
@@ -106,7 +116,14 @@ mod tests {
     fn digests_name_content_and_not_plugins() {
         let digest = format!("sha256:{}", "0".repeat(64));
         let error = local(&format!("x@{digest}")).unwrap_err();
-        assert!(error.to_string().contains("canonical references are not permitted"));
+        assert_eq!(error.to_string(), "canonical references are not permitted");
+        let error = alias(&format!("x@{digest}")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot use digest in plugin tag");
+        let error = local("X").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to parse reference X: invalid reference format: repository name must be lowercase"
+        );
         assert_eq!(local("x/y").unwrap().familiar(), "x/y:latest");
         let (pulled, named) = remote(&format!("x/y:1@{digest}")).unwrap();
         assert_eq!(named.familiar(), "x/y:1");

@@ -46,7 +46,7 @@ pub(crate) fn create(
         |error: &dyn std::fmt::Display| HostError::Package(format!("plugin archive refused: {error}"));
     archive::unpack_into_new(archive, &scratch.0, &LIMITS, Kind::Plain).map_err(|error| refused(&error))?;
 
-    let mut config = read_config(&scratch.0.join("config.json"))?;
+    let (mut config, written) = read_config(&scratch.0.join("config.json"))?;
     let tree = scratch.0.join("rootfs");
     if !tree.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err(HostError::Package("no rootfs found: the archive has no directory rootfs/".into()));
@@ -67,7 +67,8 @@ pub(crate) fn create(
 
     // Docker names layers of plugins by the digest of the compressed bytes.
     config.rootfs = Some(Rootfs { kind: "layers".into(), diff_ids: vec![digest.as_str().to_owned()] });
-    let bytes = config.to_bytes();
+    let bytes = serde_json::to_vec(&config.to_value(&written))
+        .map_err(|error| HostError::io("writing config.json", error))?;
     let config_digest = blobs.put(&bytes)?;
     let package = Package {
         config: String::from_utf8_lossy(&bytes).into_owned(),
@@ -98,7 +99,8 @@ fn forget_directory_times(tree: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn read_config(path: &Path) -> Result<PluginConfig, HostError> {
+/// The configuration, and its text.
+fn read_config(path: &Path) -> Result<(PluginConfig, Vec<u8>), HostError> {
     let meta = match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => meta,
         Ok(_) => return Err(HostError::Package("config not found: config.json is not a file".into())),
@@ -114,7 +116,10 @@ fn read_config(path: &Path) -> Result<PluginConfig, HostError> {
         )));
     }
     let bytes = fs::read(path).map_err(|error| HostError::io("reading config.json", error))?;
-    PluginConfig::parse(&bytes).map_err(|error| HostError::Package(format!("config.json: {error}")))
+    match PluginConfig::parse(&bytes) {
+        Ok(config) => Ok((config, bytes)),
+        Err(error) => Err(HostError::Package(format!("config.json: {error}"))),
+    }
 }
 
 /// What a registry offers: its manifest, and its configuration, which is in the blob store.

@@ -50,7 +50,7 @@ pub(crate) async fn push(
     // Whatever was made only for this push goes again afterwards.
     let _pin = contents.pin(layers.iter().chain([&config]));
 
-    progress.message(format!("The push refers to repository [{}/{}]", target.domain(), target.path()));
+    progress.message(format!("The push refers to repository [{}]", target.familiar_name()));
     for layer in &layers {
         progress.status(layer.digest.short(), "Preparing");
     }

@@ -79,6 +79,7 @@ impl View {
             name: record.name.clone(),
             reference: record.reference.clone(),
             config,
+            config_text: record.package.config.clone(),
             settings,
             enabled: record.wanted,
             state: self.plugin_state(),

@@ -11,10 +11,13 @@ use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::pipe::{PipeFlags, pipe_with};
+use serde::Deserialize;
 
 use super::console::ConsoleSocket;
+use super::late;
 use super::launch::{Launch, Refusal};
 use super::propagation::Outside;
+use super::witness::{Listening, Remark};
 use crate::bundle::{CapabilityMasks, Manifest, TaskDir};
 use crate::cgroup::Group;
 use crate::control::ExecRequest;
@@ -56,8 +59,9 @@ impl Container {
             // A filter that cannot be read must not mean no filter.
             Err(e) => return Err(RuntimeError::io("reading seccomp.bpf", e)),
         };
-        let spec = Spec::load(dir.file("config.json"))
+        let mut spec = Spec::load(dir.file("config.json"))
             .map_err(|e| RuntimeError::Internal(format!("config.json is damaged: {e}")))?;
+        late::divide(dir, &mut spec, &late::own_words())?;
         let uid = spec.process().as_ref().map_or(0, |p| p.user().uid());
 
         let state = dir.file("state");
@@ -75,7 +79,9 @@ impl Container {
         let score = OomScore::set(manifest.oom_score_adj)?;
         let (builder, shim_side) = stage.builder(&manifest.id, &state, launch)?;
         let outside = Outside::enter(&spec)?;
+        let listening = Listening::on(shim_side.report.1.as_raw_fd());
         let built = builder.as_init(dir.path()).with_systemd(false).with_detach(true).build();
+        drop(listening);
         drop(outside);
         score.restore();
         let inner = match built {
@@ -140,6 +146,7 @@ impl Container {
         let score = OomScore::set(manifest.oom_score_adj)?;
         let built =
             stage.builder(&manifest.id, &self.dir.file("state"), launch).map(|(builder, shim_side)| {
+                let _listening = Listening::on(shim_side.report.1.as_raw_fd());
                 (builder.as_tenant().with_process(Some(&path)).with_detach(true).build(), shim_side)
             });
         score.restore();
@@ -212,6 +219,14 @@ struct Stage {
     ours: Streams,
     /// Reading and writing end of the pipe on which a command that cannot be run is reported.
     report: (OwnedFd, OwnedFd),
+}
+
+/// What comes through the report pipe.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Report {
+    Refused(Refusal),
+    Remarked(Remark),
 }
 
 /// What stays with the shim.
@@ -287,13 +302,21 @@ impl ShimSide {
         let _ = rustix::io::ioctl_fionbio(&read, true);
         let mut report = Vec::new();
         let _ = std::fs::File::from(read).take(64 << 10).read_to_end(&mut report);
-        match serde_json::Deserializer::from_slice(&report).into_iter::<Refusal>().next() {
-            Some(Ok(refusal)) => RuntimeError::Command {
-                code: refusal.code,
-                message: format!("{prefix}: {}: unknown", refusal.message),
-            },
-            _ => RuntimeError::Internal(format!("{prefix}: {}", chain(error))),
+        let mut remarks: Vec<String> = Vec::new();
+        for line in serde_json::Deserializer::from_slice(&report).into_iter::<Report>().flatten() {
+            match line {
+                Report::Refused(Refusal { code, message }) => {
+                    let message = format!("{prefix}: {message}: unknown");
+                    return RuntimeError::Command { code, message };
+                }
+                Report::Remarked(Remark { said }) if !remarks.contains(&said) => remarks.push(said),
+                Report::Remarked(_) => {}
+            }
         }
+        // The first remarks are nearest to the cause.
+        remarks.truncate(3);
+        let causes = if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join("; ")) };
+        RuntimeError::Internal(format!("{prefix}: {}{causes}", chain(error)))
     }
 
     fn streams(self) -> Result<Streams, RuntimeError> {

@@ -18,6 +18,7 @@ mod console;
 mod container;
 mod ending;
 mod jsonlog;
+mod late;
 mod launch;
 mod poller;
 mod process;
@@ -26,6 +27,7 @@ mod requests;
 mod server;
 mod setup;
 mod stdin;
+mod witness;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,11 +38,21 @@ use crate::control::{Failure, Reply};
 /// Runs the shim for the task directory that is the one argument. Must be called before any thread exists. Returns in
 /// the starting process at once, and in the shim itself when the task is deleted.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut args = args.into_iter();
-    let (Some(dir), None) = (args.next(), args.next()) else {
-        return ExitCode::from(2);
+    let args: Vec<OsString> = args.into_iter().collect();
+    let dir = match args.as_slice() {
+        [dir] => TaskDir::new(dir),
+        [word, dir] if word == late::WORD => {
+            return match late::carry_out(&TaskDir::new(dir)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        _ => return ExitCode::from(2),
     };
-    let dir = TaskDir::new(dir);
+    let _ = tracing::subscriber::set_global_default(witness::Witness);
     match setup::detach() {
         Ok(setup::Side::Starter) => return ExitCode::SUCCESS,
         Ok(setup::Side::Shim) => {}

@@ -237,9 +237,40 @@ impl PluginConfig {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// The configuration as JSON, with the empty lists that `written`, its author's own text, has. Docker keeps them
+    /// apart from absent ones, and a client that was given a list goes on to walk through it.
+    pub fn to_value(&self, written: &[u8]) -> Value {
+        let mut shown = serde_json::to_value(self).unwrap_or_default();
+        if let Ok(written) = crate::jsonc::decode(written, |value| Ok(value.clone())) {
+            keep_empty_lists(&mut shown, &written);
+        }
+        shown
+    }
+
     /// Whether it serves `capability` (lower case, such as `volumedriver`) in Docker's name space.
     pub fn has_capability(&self, capability: &str) -> bool {
         self.interface.types.iter().any(|kind| kind.prefix == "docker" && kind.capability == capability)
+    }
+}
+
+fn keep_empty_lists(shown: &mut Value, written: &Value) {
+    match (shown, written) {
+        (shown @ Value::Null, Value::Array(list)) if list.is_empty() => *shown = Value::Array(Vec::new()),
+        (Value::Array(shown), Value::Array(written)) => {
+            for (shown, written) in shown.iter_mut().zip(written) {
+                keep_empty_lists(shown, written);
+            }
+        }
+        (Value::Object(shown), Value::Object(written)) => {
+            for (key, value) in shown {
+                // The later of two keys counts, as in Go.
+                let author = written.iter().rev().find(|(other, _)| other.eq_ignore_ascii_case(key));
+                if let Some((_, author)) = author {
+                    keep_empty_lists(value, author);
+                }
+            }
+        }
+        _ => {}
     }
 }
 

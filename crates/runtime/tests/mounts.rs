@@ -1,4 +1,4 @@
-//! On hosts whose mounts are shared, as systemd makes them.
+//! Mounts that could reach the host: on one whose mounts are shared, as systemd makes them, and over `/dev`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
@@ -82,4 +82,52 @@ fn a_shared_root_shares_what_it_was_asked_to_share_and_nothing_else() {
         unmount(talks.join("in"), UnmountFlags::DETACH).unwrap();
         unmount(&talks, UnmountFlags::DETACH).unwrap();
     });
+}
+
+#[tokio::test]
+async fn a_dev_of_the_hosts_is_left_as_it_is() {
+    let house = House::new();
+    let dev = house.dir.path().join("dev");
+    std::fs::create_dir_all(dev.join("pts")).unwrap();
+    for name in ["ptmx", "fd", "late"] {
+        std::fs::write(dev.join(name), name).unwrap();
+    }
+    let null = std::fs::metadata("/dev/null").unwrap();
+    let mode = rustix::fs::Mode::from_bits_retain(0o666);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        dev.join("null"),
+        rustix::fs::FileType::CharacterDevice,
+        mode,
+        std::os::unix::fs::MetadataExt::rdev(&null),
+    )
+    .unwrap();
+    let late = house.dir.path().join("late");
+    std::fs::write(&late, "bound").unwrap();
+    let mut config = house.shell("cat /dev/ptmx /dev/fd /dev/late; echo x 2>/no > /dev/fd || echo read-only");
+    let mut all = config.spec.mounts().clone().unwrap();
+    all.push(bind(&dev, "/dev", &["rbind", "ro", "rprivate"]));
+    all.push(bind(&late, "/dev/late", &["bind"]));
+    config.spec.set_mounts(Some(all));
+    let (status, out, err) = house.run(config).await;
+    assert_eq!((status.code, out.as_str()), (0, "ptmxfdboundread-only\n"), "{err}");
+    let mut left: Vec<_> = std::fs::read_dir(&dev)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["fd", "late", "null", "ptmx", "pts"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_mounted_is_said() {
+    let house = House::new();
+    let mut config = house.shell("true");
+    let mut mount = bind(Path::new("x"), "/mnt", &[]);
+    mount.set_typ(Some("nosuchfs".into()));
+    let mut all = config.spec.mounts().clone().unwrap();
+    all.push(mount);
+    config.spec.set_mounts(Some(all));
+    let error = house.runtime.create(config).await.err().unwrap().to_string();
+    assert!(error.contains("ENODEV"), "{error}");
 }

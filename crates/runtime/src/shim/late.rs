@@ -1,0 +1,130 @@
+//! Binds over `/dev`, made after the embedded runtime has made its own.
+//!
+//! The runtime fills whatever is mounted at `/dev` with device nodes and links, and removes its `ptmx` first. Where
+//! that is the host's `/dev` it must not: it fails at best. So it is given a `/dev` of the usual kind, and the bind,
+//! with all that the spec mounts below it, is put over that by a hook in the container's namespace, before anything
+//! of the container's runs.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use libcontainer::oci_spec::runtime::{Hook, Mount, Spec};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, mount_bind, mount_bind_recursive, mount_change, mount_remount,
+};
+
+use crate::bundle::TaskDir;
+use crate::error::{IoContext, RuntimeError};
+
+const FILE: &str = "late-mounts.json";
+/// What tells [`super::main`] that it runs as the hook.
+pub(super) const WORD: &str = "--late-mounts";
+
+/// How this shim was called, without the directory.
+pub(super) fn own_words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    words.pop();
+    words
+}
+
+/// Takes the mounts that must come late out of the spec, on disk too. `own` is how to call this shim.
+pub(super) fn divide(dir: &TaskDir, spec: &mut Spec, own: &[OsString]) -> Result<(), RuntimeError> {
+    let dev = Path::new("/dev");
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    let is_bind = |mount: &Mount| {
+        mount.typ().as_deref() == Some("bind")
+            || mount.options().iter().flatten().any(|option| option == "bind" || option == "rbind")
+    };
+    let Some(at) = mounts.iter().position(|mount| mount.destination() == dev && is_bind(mount)) else {
+        return Ok(());
+    };
+    let mut late = Vec::new();
+    let mut kept = mounts.drain(..at).collect::<Vec<_>>();
+    for mount in mounts {
+        // Only binds can be put there; what is not a bind is in the `/dev` below, and so is of no consequence.
+        if mount.destination().starts_with(dev) && is_bind(&mount) {
+            late.push(mount)
+        } else {
+            kept.push(mount)
+        }
+    }
+    dir.write_json(FILE, &late)?;
+    spec.set_mounts(Some(kept));
+    let args = own.iter().cloned().chain([WORD.into(), dir.path().into()]);
+    let mut hook = Hook::default();
+    // The very file that runs now, even if another has taken its place meanwhile.
+    hook.set_path("/proc/self/exe".into())
+        .set_args(Some(args.map(|arg| arg.to_string_lossy().into_owned()).collect()));
+    let mut hooks = spec.hooks().clone().unwrap_or_default();
+    let mut create = hooks.create_container().clone().unwrap_or_default();
+    create.push(hook);
+    hooks.set_create_container(Some(create));
+    spec.set_hooks(Some(hooks));
+    spec.save(dir.file("config.json"))
+        .map_err(|e| RuntimeError::Internal(format!("writing config.json: {e}")))
+}
+
+/// The hook: runs in the container's mount namespace, with the host's root still in place.
+pub(super) fn carry_out(dir: &TaskDir) -> Result<(), RuntimeError> {
+    let bytes = std::fs::read(dir.file(FILE)).context(|| format!("reading {FILE}"))?;
+    let late: Vec<Mount> = serde_json::from_slice(&bytes)
+        .map_err(|error| RuntimeError::Internal(format!("{FILE} is damaged: {error}")))?;
+    let spec = Spec::load(dir.file("config.json"))
+        .map_err(|error| RuntimeError::Internal(format!("config.json is damaged: {error}")))?;
+    let rootfs = spec.root().as_ref().map(|root| root.path().clone()).unwrap_or_default();
+    for mount in &late {
+        bind(&rootfs, mount).context(|| format!("mounting {}", mount.destination().display()))?;
+    }
+    Ok(())
+}
+
+fn bind(rootfs: &Path, mount: &Mount) -> io::Result<()> {
+    let source = mount.source().clone().ok_or(io::ErrorKind::InvalidInput)?;
+    let options: Vec<&str> = mount.options().iter().flatten().map(String::as_str).collect();
+    let has = |word: &str| options.contains(&word);
+    let target = resolved(rootfs, mount.destination())?;
+    if has("rbind") {
+        mount_bind_recursive(&source, &target.1)?
+    } else {
+        mount_bind(&source, &target.1)?
+    }
+    // The same place again, with the new mount on top of it.
+    let target = resolved(rootfs, mount.destination())?;
+    let mut flags = MountFlags::empty();
+    for (word, flag) in [
+        ("ro", MountFlags::RDONLY),
+        ("nosuid", MountFlags::NOSUID),
+        ("nodev", MountFlags::NODEV),
+        ("noexec", MountFlags::NOEXEC),
+    ] {
+        flags.set(flag, has(word));
+    }
+    if !flags.is_empty() {
+        mount_remount(&target.1, MountFlags::BIND | flags, "")?;
+    }
+    let recursive = |word: &str| {
+        if word.starts_with('r') { MountPropagationFlags::REC } else { MountPropagationFlags::empty() }
+    };
+    for word in options {
+        let flag = match word {
+            "private" | "rprivate" => MountPropagationFlags::PRIVATE,
+            "slave" | "rslave" => MountPropagationFlags::DOWNSTREAM,
+            "shared" | "rshared" => MountPropagationFlags::SHARED,
+            _ => continue,
+        };
+        mount_change(&target.1, flag | recursive(word))?;
+    }
+    Ok(())
+}
+
+/// A place in the root file system, held, and a path that means exactly it.
+fn resolved(rootfs: &Path, inside: &Path) -> io::Result<(rustix::fd::OwnedFd, PathBuf)> {
+    let root = rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = rustix::fs::openat2(root.as_fd(), inside, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()));
+    Ok((place, path))
+}
