@@ -66,8 +66,13 @@ impl Refusal {
 impl Handle {
     /// A handle of the namespace that the calling thread is in.
     pub(crate) fn open_here() -> Result<Self, Error> {
+        Self::open_protocol(NETLINK_ROUTE)
+    }
+
+    /// A handle that speaks another of netlink's protocols.
+    pub(crate) fn open_protocol(protocol: isize) -> Result<Self, Error> {
         let open = || {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            let mut socket = Socket::new(protocol)?;
             socket.bind_auto()?;
             socket.set_ext_ack(true)?;
             // An error need not repeat the whole request.

@@ -8,6 +8,7 @@
 //! | [`NewLink`], [`LinkChange`], [`LinkKind`], [`Link`], [`PortOptions`] | links to make, to change, and as they are |
 //! | [`LinkName`] | a name that is safe wherever names of links go |
 //! | [`Route`], [`Neighbour`] | rows of those tables |
+//! | [`Flow`] | a connection in the kernel's table |
 //! | [`Sysctl`] | a kernel setting below `net/` |
 //! | [`nft`] | packet filters, changed in transactions |
 //!
@@ -29,6 +30,7 @@
 //! ```
 
 mod address;
+mod conntrack;
 mod error;
 mod handle;
 mod link;
@@ -41,6 +43,7 @@ mod port;
 mod route;
 mod sysctl;
 
+pub use conntrack::Flow;
 pub use error::{Error, ErrorKind};
 pub use handle::Handle;
 pub use ipnet::IpNet;

@@ -117,9 +117,14 @@ impl Namespace {
         }
     }
 
-    /// Runs `act` in the namespace, on a thread of its own, and waits for it. Programs that it starts are in the
-    /// namespace, and sockets that it opens stay there.
+    /// Runs `act` in the namespace and waits for it: here and now if the caller is in it, else on a thread of its own.
+    /// Programs that it starts are in the namespace, and sockets that it opens stay there.
     pub fn run<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        if let Ok(here) = fs::metadata(HERE)
+            && self.inner.file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (here.dev(), here.ino()))
+        {
+            return Ok(act());
+        }
         on_a_thread(|| {
             setns(&self.inner.file, CloneFlags::CLONE_NEWNET)
                 .map_err(|error| Error::io("enter", "a network namespace", error.into()))?;

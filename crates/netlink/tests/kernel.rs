@@ -7,7 +7,7 @@ use std::{net::IpAddr, path::Path};
 use pintle_netlink::{
     ErrorKind, Handle, IpNet, LinkChange, LinkKind, LinkName, MacAddress, MacvlanMode, Namespace, NewLink,
     PortOptions, Route, Sysctl, Vxlan,
-    nft::{Family, Nft, Script},
+    nft::{Change, Family, Ident, Nft, Script, Table},
 };
 
 fn name(text: &str) -> LinkName {
@@ -257,4 +257,118 @@ fn filters_change_as_a_whole_or_not_at_all() {
     let error = nft.with_program(Path::new("/missing/nft")).apply(&script).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ToolMissing);
     assert!(error.to_string().contains("install the package nftables"), "{error}");
+}
+
+#[test]
+fn a_table_is_kept_as_its_owner_wants_it() {
+    let host = Namespace::create().unwrap();
+    let nft = Nft::new(Some(host));
+    let layout = [
+        "set bridges { type ifname; }",
+        "map to { type ifname : verdict; }",
+        "map ports { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
+        "chain forward { type filter hook forward priority 0; policy accept; }",
+    ];
+    let word = |text: &str| text.parse::<Ident>().unwrap();
+    let open = || Table::new(nft.clone(), word("t"), &layout).unwrap();
+    let text = || nft.table(Family::Inet, &word("t")).unwrap().unwrap_or_default();
+    let port = |to: &str| Change::Element(word("ports"), "10.0.0.1 . 6 . 80".into(), Some(to.into()));
+    let network = |number: u8| {
+        vec![
+            Change::Chain(word(&format!("to_{number}")), vec!["ct status dnat accept".into(), "drop".into()]),
+            Change::Element(word("to"), format!("br{number}"), Some(format!("jump to_{number}"))),
+            Change::Element(word("bridges"), format!("br{number}"), None),
+        ]
+    };
+
+    let first = open();
+    first.settle().unwrap();
+    assert_eq!(text(), "", "nothing was wanted");
+    first.commit(&[Change::Chain(word("forward"), vec!["oifname vmap @to".into()])]).unwrap();
+    first.commit(&network(1)).unwrap();
+    first.commit(&network(2)).unwrap();
+    first.commit(&[port("10.9.0.2 . 80")]).unwrap();
+    first.commit(&[port("10.9.0.3 . 80")]).unwrap();
+    assert!(
+        text().contains("10.0.0.1 . tcp . 80 : 10.9.0.3 . 80") && !text().contains("10.9.0.2"),
+        "{}",
+        text()
+    );
+    let before = text();
+    let wrong =
+        vec![port("10.9.0.4 . 80"), Change::Element(word("to"), "br9".into(), Some("jump nowhere".into()))];
+    assert!(first.commit(&wrong).is_err());
+    assert_eq!(text(), before, "all or nothing");
+
+    // A process that comes after finds the table, and changes nothing by saying again what is there.
+    let second = open();
+    second.commit(&network(1)).unwrap();
+    assert_eq!(text().matches("jump").count(), 2, "{}", text());
+    second.commit(&[Change::Chain(word("forward"), vec!["oifname vmap @to".into()])]).unwrap();
+    second.commit(&[port("10.9.0.5 . 80")]).unwrap();
+    assert!(text().contains("10.9.0.5") && !text().contains("10.9.0.3"), "{}", text());
+    assert!(text().contains("br2"));
+    second.settle().unwrap();
+    assert!(!text().contains("br2") && !text().contains("to_2") && text().contains("br1"), "{}", text());
+
+    // Somebody removes everything; the next change brings it back, and so does looking.
+    let before = text();
+    nft.delete_table(Family::Inet, &word("t")).unwrap();
+    second.commit(&[port("10.9.0.6 . 80")]).unwrap();
+    assert_eq!(text(), before.replace("10.9.0.5", "10.9.0.6"));
+    nft.delete_table(Family::Inet, &word("t")).unwrap();
+    second.restore().unwrap();
+    assert_eq!(text(), before.replace("10.9.0.5", "10.9.0.6"));
+
+    second
+        .commit(&[
+            Change::NoElement(word("to"), "br1".into()),
+            Change::NoElement(word("bridges"), "br1".into()),
+            Change::NoElement(word("bridges"), "br7".into()),
+            Change::NoElement(word("ports"), "10.0.0.1 . 6 . 80".into()),
+            Change::NoChain(word("to_1")),
+            Change::NoChain(word("to_7")),
+        ])
+        .unwrap();
+    assert!(
+        !text().contains("br1") && !text().contains("to_1") && !text().contains("elements"),
+        "{}",
+        text()
+    );
+
+    // A table of another make is replaced.
+    let third = Table::new(nft.clone(), word("t"), &layout[..2]).unwrap();
+    third.commit(&network(3)).unwrap();
+    assert!(!text().contains("map ports") && text().contains("br3"), "{}", text());
+    third.remove().unwrap();
+    assert_eq!(text(), "");
+}
+
+#[test]
+fn connections_are_forgotten() {
+    let host = Namespace::create().unwrap();
+    let nft = Nft::new(Some(host.clone()));
+    let mut script = Script::new();
+    // The kernel keeps the table only where a rule asks for it.
+    script.line(format_args!(
+        "table inet t {{ chain c {{ type filter hook output priority 0; ct state new accept; }}; }}"
+    ));
+    nft.apply(&script).unwrap();
+    host.run(|| {
+        for server in ["127.0.0.1:5000", "[::1]:5000"] {
+            let server = std::net::UdpSocket::bind(server).unwrap();
+            let client = std::net::UdpSocket::bind((server.local_addr().unwrap().ip(), 0)).unwrap();
+            client.send_to(b"x", server.local_addr().unwrap()).unwrap();
+        }
+    })
+    .unwrap();
+    let seen = std::cell::Cell::new(0);
+    let mine = |flow: &pintle_netlink::Flow| {
+        seen.set(seen.get() + 1);
+        flow.protocol == 17 && flow.to.port() == 5000 && flow.answered_by == flow.to
+    };
+    assert_eq!(host.forget_flows(|flow| !mine(flow)).unwrap(), 0);
+    assert_eq!(seen.get(), 2);
+    assert_eq!(host.forget_flows(mine).unwrap(), 2);
+    assert_eq!(host.forget_flows(mine).unwrap(), 0);
 }

@@ -3,6 +3,9 @@
 //! Nothing here quotes. A script is put together from values whose types say that they are harmless: addresses,
 //! ports, [`LinkName`](crate::LinkName)s and [`Ident`]s.
 
+mod listing;
+mod table;
+
 use std::{
     env,
     fmt::{self, Write as _},
@@ -11,6 +14,8 @@ use std::{
     process::{Command, Output, Stdio},
     str::FromStr,
 };
+
+pub use table::{Change, Table};
 
 use crate::{Error, ErrorKind, Namespace};
 
@@ -91,6 +96,11 @@ impl Script {
         self.text.is_empty()
     }
 
+    /// Adds the lines of another one.
+    pub fn append(&mut self, other: &Self) {
+        self.text.push_str(&other.text);
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -128,6 +138,11 @@ impl Nft {
     /// A table as text; `None` if there is none.
     pub fn table(&self, family: Family, name: &Ident) -> Result<Option<String>, Error> {
         self.list(&["list", "table", &family.to_string(), &name.to_string()])
+    }
+
+    /// A table as JSON, with numbers for names; `None` if there is none.
+    pub fn table_as_json(&self, family: Family, name: &Ident) -> Result<Option<String>, Error> {
+        self.list(&["-nj", "list", "table", &family.to_string(), &name.to_string()])
     }
 
     /// A chain as text, with the numbers of its rules; `None` if there is none.
