@@ -3,8 +3,19 @@
 //! They are linked into the engine or served as plugins; nothing here knows which. The daemon's list of
 //! built-ins says which ones an engine has.
 
+pub mod bridge;
 pub mod ipam;
 pub mod local;
 
+pub use bridge::Bridge;
 pub use ipam::Ipam;
 pub use local::Local;
+
+/// Does on a thread of its own kind what blocks.
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, pintle_contract::DriverError> + Send + 'static,
+) -> Result<T, pintle_contract::DriverError> {
+    tokio::task::spawn_blocking(act)
+        .await
+        .unwrap_or_else(|error| Err(pintle_contract::DriverError::internal(error.to_string())))
+}

@@ -98,20 +98,12 @@ impl Local {
         let turn = turn.lock_owned().await;
         let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
         // The turn goes along: a caller that stops waiting does not let the next one in too early.
-        blocking(move || {
+        crate::blocking(move || {
             let _turn = turn;
             act(&inner, &name)
         })
         .await
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    act: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
-) -> Result<T, DriverError> {
-    tokio::task::spawn_blocking(act)
-        .await
-        .unwrap_or_else(|error| Err(DriverError::internal(error.to_string())))
 }
 
 impl Inner {
@@ -254,7 +246,7 @@ impl VolumeDriver for Local {
 
     async fn list(&self) -> Result<Vec<Volume>, DriverError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || {
+        crate::blocking(move || {
             // One that vanishes meanwhile is not listed.
             Ok(inner.shelf.names()?.iter().filter_map(|name| inner.describe(name).ok()).collect())
         })

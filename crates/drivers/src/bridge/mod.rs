@@ -1,0 +1,342 @@
+//! The `bridge` driver: networks of this host, each a bridge, behind the host's addresses.
+//!
+//! A container is a port of the bridge by a pair of links, one end of which is made in its sandbox. What may pass is in
+//! one nftables table ([`filter`]); a published port is an element of a map there, and a socket on the host that keeps
+//! others from it ([`ports`]) and carries what cannot be translated ([`relay`]).
+//!
+//! Nothing is remembered across restarts: whoever owns the driver says everything again, which changes nothing that is
+//! already so, and then [`retain`](NetworkDriver::retain)s. Containers are served all the while.
+
+mod device;
+mod filter;
+mod options;
+mod ports;
+mod publish;
+mod relay;
+mod sandbox;
+mod state;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use pintle_contract::{
+    DriverError, ErrorKind, NetworkDriver, Value,
+    network::{
+        CreateEndpoint, CreateNetwork, EndpointId, GatewayCheck, Interface, Join, Joined,
+        NetworkCapabilities, Options, PortBinding,
+    },
+};
+use pintle_netlink::{
+    LinkName, Namespace,
+    nft::{Nft, Table},
+};
+
+pub use options::label;
+
+use filter::Families;
+use options::Settings;
+use ports::Ports;
+use state::{Network, Networks};
+
+/// How the driver works on this host.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The namespace that plays the host: the process's own, except in tests.
+    pub host: Namespace,
+    /// The name of the filter table, which is also the mark on bridges of this engine. Two engines on one host need
+    /// two.
+    pub table: String,
+    /// The bridge of the default network, if that names none.
+    pub default_bridge: String,
+    /// Whether IPv4 is filtered and translated.
+    pub iptables: bool,
+    /// Whether IPv6 is.
+    pub ip6tables: bool,
+    /// Whether the host is told to forward packets.
+    pub ip_forward: bool,
+    /// Whether the engine itself carries what cannot be translated.
+    pub userland_proxy: bool,
+}
+
+impl Config {
+    /// As an engine has it that was told nothing.
+    pub fn standard(host: Namespace) -> Self {
+        Self {
+            host,
+            table: "pintle".to_owned(),
+            default_bridge: "pintle0".to_owned(),
+            iptables: true,
+            ip6tables: true,
+            ip_forward: true,
+            userland_proxy: true,
+        }
+    }
+}
+
+/// The driver. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bridge {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    default_bridge: LinkName,
+    families: Families,
+    table: Table,
+    ports: Arc<Ports>,
+    networks: Mutex<Networks>,
+    /// Held while a network comes or goes, since networks look at each other.
+    making: Mutex<()>,
+}
+
+impl Bridge {
+    /// A driver that has done nothing yet.
+    pub fn new(config: Config) -> Result<Self, DriverError> {
+        let nft = Nft::new(Some(config.host.clone()));
+        let inner = Inner {
+            default_bridge: config.default_bridge.parse()?,
+            families: Families { v4: config.iptables, v6: config.ip6tables },
+            table: Table::new(nft, config.table.parse()?, &filter::LAYOUT)?,
+            ports: Arc::new(Ports::new(config.host.clone())),
+            networks: Mutex::default(),
+            making: Mutex::default(),
+            config,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Brings back what somebody else took out of the packet filter. Blocks.
+    pub fn restore(&self) -> Result<(), DriverError> {
+        let inner = &self.inner;
+        if inner.filters() { Ok(inner.table.restore()?) } else { Ok(()) }
+    }
+
+    async fn act<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Inner) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        let inner = Arc::clone(&self.inner);
+        crate::blocking(move || act(&inner)).await
+    }
+}
+
+impl Inner {
+    fn networks(&self) -> MutexGuard<'_, Networks> {
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a packet filter at all.
+    fn filters(&self) -> bool {
+        self.families.v4 || self.families.v6
+    }
+
+    fn create_network(&self, request: &CreateNetwork) -> Result<(), DriverError> {
+        let settings = Settings::read(request, &self.default_bridge)?;
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = &request.network;
+        for (other, network) in self.networks().by_id.iter().filter(|(other, _)| *other != id) {
+            if let Some(why) = settings.conflict(&network.settings) {
+                let text = format!(
+                    "cannot create network {id} ({}): conflicts with network {other} ({}): {why}",
+                    settings.bridge, network.settings.bridge
+                );
+                return Err(DriverError::new(ErrorKind::PermissionDenied, text));
+            }
+        }
+        let config = &self.config;
+        if config.ip_forward && !settings.internal {
+            device::forward(&config.host, &settings)?;
+        }
+        let known = self.networks().by_id.contains_key(id);
+        device::raise(&config.host, &config.table, id, &settings, self.families.v4)?;
+        if let Err(error) = self.raise_rules(id, &settings) {
+            if !known {
+                let _ = device::raze(&config.host, &config.table, &settings);
+            }
+            return Err(error);
+        }
+        let mut networks = self.networks();
+        match networks.by_id.get_mut(id) {
+            Some(network) => network.settings = settings,
+            None => {
+                networks.by_id.insert(id.clone(), Network { settings, endpoints: Default::default() });
+            }
+        }
+        Ok(())
+    }
+
+    fn raise_rules(&self, id: &str, settings: &Settings) -> Result<(), DriverError> {
+        if !self.filters() {
+            return Ok(());
+        }
+        let mut changes = filter::raise(id, settings, self.families)?;
+        {
+            let networks = self.networks();
+            let others = networks.by_id.iter().filter(|(other, _)| *other != id);
+            let others = others.map(|(other, network)| (other.as_str(), &network.settings));
+            changes.push(filter::departures(others.chain([(id, settings)]), self.families)?);
+        }
+        Ok(self.table.commit(&changes)?)
+    }
+
+    fn delete_network(&self, id: &str) -> Result<(), DriverError> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = match self.networks().by_id.get(id) {
+            Some(network) if !network.endpoints.is_empty() => {
+                let text = format!("network {id} has active endpoints");
+                return Err(DriverError::new(ErrorKind::InUse, text));
+            }
+            Some(network) => network.settings.clone(),
+            None => return Ok(()),
+        };
+        if self.filters() {
+            let mut changes = filter::raze(id, &settings)?;
+            {
+                let networks = self.networks();
+                let others = networks.by_id.iter().filter(|(other, _)| *other != id);
+                let others = others.map(|(other, network)| (other.as_str(), &network.settings));
+                changes.push(filter::departures(others, self.families)?);
+            }
+            self.table.commit(&changes)?;
+        }
+        device::raze(&self.config.host, &self.config.table, &settings)?;
+        self.networks().by_id.remove(id);
+        Ok(())
+    }
+
+    fn delete_endpoint(&self, id: &EndpointId) -> Result<(), DriverError> {
+        self.revoke(id)?;
+        let link = match self.networks().endpoint(id) {
+            Ok((_, endpoint)) => endpoint.link.clone(),
+            Err(_) => return Ok(()),
+        };
+        self.config.host.handle()?.remove_link(&link)?;
+        if let Some(network) = self.networks().by_id.get_mut(&id.network) {
+            network.endpoints.remove(&id.endpoint);
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash left: bridges and links of ours that nobody said again, and their rules.
+    fn retain(&self, networks: &[String], endpoints: &[EndpointId]) -> Result<(), DriverError> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: HashSet<&str> = networks.iter().map(String::as_str).collect();
+        let wanted: HashSet<LinkName> = {
+            let known = self.networks();
+            let links = endpoints.iter().filter_map(|id| known.endpoint(id).ok());
+            links.map(|(_, endpoint)| endpoint.link.clone()).collect()
+        };
+        let handle = self.config.host.handle()?;
+        let links = handle.links()?;
+        for link in &links {
+            let Ok(name) = link.name.parse::<LinkName>() else { continue };
+            let bridge = link.master.and_then(|index| links.iter().find(|other| other.index == index));
+            let ours = |alias: &str| device::noted(alias, &self.config.table).map(str::to_owned);
+            let gone = match (ours(&link.alias), bridge) {
+                (Some(network), _) => !kept.contains(network.as_str()),
+                (None, Some(bridge)) => {
+                    let of_ours = ours(&bridge.alias).is_some() || self.uses_bridge(&bridge.name);
+                    of_ours && link.name.starts_with(state::LINK_PREFIX) && !wanted.contains(&name)
+                }
+                (None, None) => false,
+            };
+            if gone {
+                handle.remove_link(&name)?;
+            }
+        }
+        if self.filters() {
+            self.table.settle()?;
+        }
+        Ok(())
+    }
+
+    fn uses_bridge(&self, name: &str) -> bool {
+        self.networks().by_id.values().any(|network| network.settings.bridge.as_str() == name)
+    }
+}
+
+#[async_trait]
+impl NetworkDriver for Bridge {
+    async fn capabilities(&self) -> Result<NetworkCapabilities, DriverError> {
+        Ok(NetworkCapabilities { gateway_check: true, ..NetworkCapabilities::default() })
+    }
+
+    /// A network on which the host has no address needs no gateway.
+    async fn gateway_check(&self, options: &Options) -> Result<GatewayCheck, DriverError> {
+        let request = CreateNetwork { options: options.clone(), ..CreateNetwork::default() };
+        let generic = request.generic();
+        let isolated = |label: &str| generic.get(label).is_some_and(|mode| mode == "isolated");
+        let internal = request.internal();
+        Ok(GatewayCheck {
+            skip_ipv4: internal && isolated(label::GATEWAY_MODE_V4),
+            skip_ipv6: internal && isolated(label::GATEWAY_MODE_V6),
+        })
+    }
+
+    async fn create_network(&self, request: CreateNetwork) -> Result<(), DriverError> {
+        self.act(move |inner| inner.create_network(&request)).await
+    }
+
+    async fn delete_network(&self, network: &str) -> Result<(), DriverError> {
+        let network = network.to_owned();
+        self.act(move |inner| inner.delete_network(&network)).await
+    }
+
+    async fn create_endpoint(&self, request: CreateEndpoint) -> Result<Interface, DriverError> {
+        self.inner.networks().add_endpoint(&request)
+    }
+
+    async fn delete_endpoint(&self, id: &EndpointId) -> Result<(), DriverError> {
+        let id = id.clone();
+        self.act(move |inner| inner.delete_endpoint(&id)).await
+    }
+
+    async fn endpoint_info(&self, id: &EndpointId) -> Result<BTreeMap<String, Value>, DriverError> {
+        let networks = self.inner.networks();
+        let (_, endpoint) = networks.endpoint(id)?;
+        let mut info = BTreeMap::new();
+        info.insert(
+            pintle_contract::network::label::MAC_ADDRESS.to_owned(),
+            Value::String(endpoint.mac.to_string()),
+        );
+        if let Some(published) = &endpoint.published {
+            let ports = published.bindings.iter().map(PortBinding::to_value).collect();
+            info.insert(pintle_contract::network::label::PORT_MAP.to_owned(), Value::List(ports));
+        }
+        Ok(info)
+    }
+
+    async fn join(&self, request: Join) -> Result<Joined, DriverError> {
+        self.act(move |inner| inner.join(&request)).await
+    }
+
+    async fn leave(&self, id: &EndpointId) -> Result<(), DriverError> {
+        let id = id.clone();
+        self.act(move |inner| inner.leave(&id)).await
+    }
+
+    async fn program_external_connectivity(
+        &self,
+        id: &EndpointId,
+        options: &Options,
+    ) -> Result<Vec<PortBinding>, DriverError> {
+        let (id, ports) = (id.clone(), pintle_contract::network::port_map(options));
+        let runtime = tokio::runtime::Handle::current();
+        self.act(move |inner| inner.publish(&id, &ports, &runtime)).await
+    }
+
+    async fn revoke_external_connectivity(&self, id: &EndpointId) -> Result<(), DriverError> {
+        let id = id.clone();
+        self.act(move |inner| inner.revoke(&id)).await
+    }
+
+    async fn retain(&self, networks: &[String], endpoints: &[EndpointId]) -> Result<(), DriverError> {
+        let (networks, endpoints) = (networks.to_vec(), endpoints.to_vec());
+        self.act(move |inner| inner.retain(&networks, &endpoints)).await
+    }
+}

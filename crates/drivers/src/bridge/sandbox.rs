@@ -1,0 +1,96 @@
+//! Bringing an endpoint into a sandbox, and out.
+
+use pintle_contract::{
+    DriverError,
+    network::{EndpointId, InterfaceName, Join, Joined},
+};
+use pintle_netlink::{ErrorKind, Handle, LinkKind, LinkName, Namespace, NewLink, PortOptions};
+
+use super::{Inner, options::Settings};
+
+impl Inner {
+    /// Makes the pair of links, one end directly in the sandbox: to make it here and move it costs the kernel
+    /// milliseconds.
+    pub(super) fn join(&self, request: &Join) -> Result<Joined, DriverError> {
+        let (settings, link, mac) = {
+            let networks = self.networks();
+            let (network, endpoint) = networks.endpoint(&request.id)?;
+            (network.settings.clone(), endpoint.link.clone(), endpoint.mac)
+        };
+        let sandbox = Namespace::open(&request.sandbox_key)?;
+        let handle = self.config.host.handle()?;
+        let name = if request.name.is_empty() {
+            free_name(&sandbox, &settings.prefix)?
+        } else {
+            request.name.parse()?
+        };
+
+        let mut outer = NewLink::new(link.clone(), LinkKind::Peer).master(settings.bridge.clone()).up();
+        let mut inner = NewLink::new(name.clone(), LinkKind::Peer).mac(mac);
+        (outer.with.mtu, inner.with.mtu) = (settings.mtu, settings.mtu);
+        let name = match handle.add_veth(&outer, &inner, &sandbox) {
+            Ok(()) => name,
+            // Told again, or what was left of a sandbox that is gone; or the name is taken in there.
+            Err(error) if error.kind() == ErrorKind::Exists => match peer(&handle, &link, &sandbox)? {
+                Some(there) => there,
+                None => {
+                    handle.remove_link(&link)?;
+                    handle.add_veth(&outer, &inner, &sandbox)?;
+                    name
+                }
+            },
+            Err(error) => return Err(error.into()),
+        };
+        if !settings.icc {
+            let isolated = PortOptions { isolated: Some(true), ..PortOptions::default() };
+            if let Err(error) = handle.change_port(&link, isolated) {
+                let _ = handle.remove_link(&link);
+                return Err(error.into());
+            }
+        }
+        Ok(joined(&settings, &name))
+    }
+
+    pub(super) fn leave(&self, id: &EndpointId) -> Result<(), DriverError> {
+        let link = match self.networks().endpoint(id) {
+            Ok((_, endpoint)) => endpoint.link.clone(),
+            Err(_) => return Ok(()),
+        };
+        // With one end of a pair goes the other.
+        self.config.host.handle()?.remove_link(&link)?;
+        Ok(())
+    }
+}
+
+fn joined(settings: &Settings, name: &LinkName) -> Joined {
+    Joined {
+        interface: Some(InterfaceName {
+            source: name.to_string(),
+            prefix: settings.prefix.clone(),
+            name: name.to_string(),
+            in_sandbox: true,
+        }),
+        gateway: settings.gateway_v4(),
+        gateway_v6: settings.gateway_v6(),
+        ..Joined::default()
+    }
+}
+
+/// The name, in the sandbox, of the other end of `link`, if that is in the sandbox.
+fn peer(handle: &Handle, link: &LinkName, sandbox: &Namespace) -> Result<Option<LinkName>, DriverError> {
+    let Some(link) = handle.link(link)? else { return Ok(None) };
+    let ends = sandbox.handle()?.links()?;
+    // Numbers are unique within a namespace only; so each end has to name the other.
+    let end = ends
+        .into_iter()
+        .find(|end| end.kind == "veth" && link.parent == Some(end.index) && end.parent == Some(link.index));
+    Ok(end.map(|end| end.name.parse()).transpose()?)
+}
+
+/// The first name with a number behind `prefix` that is free in the sandbox.
+pub(crate) fn free_name(sandbox: &Namespace, prefix: &str) -> Result<LinkName, DriverError> {
+    let taken: Vec<String> = sandbox.handle()?.links()?.into_iter().map(|link| link.name).collect();
+    let free = (0..1000).map(|number| format!("{prefix}{number}")).find(|name| !taken.contains(name));
+    let none = || DriverError::internal(format!("no free interface name that begins with {prefix}"));
+    Ok(free.ok_or_else(none)?.parse()?)
+}

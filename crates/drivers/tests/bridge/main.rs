@@ -1,0 +1,8 @@
+//! The bridge driver on real links and real packet filters, on a host made of namespaces.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
+
+mod isolation;
+mod life;
+mod ports;
+mod world;
