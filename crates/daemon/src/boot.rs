@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use pintle_engine::{
+    Journal,
     containers::{self, Containers},
     events::{Event, Events, Kind},
     networks::{self, HostDrivers, Networks, NoResolver},
@@ -83,9 +84,10 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     let local = builtins::local_volumes(root).context("opening the local volume driver")?;
     let volumes = Volumes::open(root, store.clone(), host.clone(), local, events.clone())
         .context("opening the volumes")?;
+    let journal = Journal::open(store).context("opening the journal")?;
     let networks = Networks::open(
         network_config(&config),
-        store.clone(),
+        journal.clone(),
         Arc::new(HostDrivers::new(host.clone(), builtins::network_drivers(), builtins::ipam_drivers())),
         Arc::new(NoResolver),
         events.clone(),
@@ -93,7 +95,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     .context("opening the networks")?;
     let containers = Containers::open(
         container_config(&config),
-        store,
+        journal,
         images.clone(),
         runtime,
         volumes.clone(),
@@ -132,7 +134,8 @@ pub(crate) async fn restore(app: Arc<App>, restored: watch::Sender<bool>) {
         let _ = restored.send(true);
     };
     tokio::join!(containers, app.host.reconcile());
-    tokio::join!(app.volumes.reconcile(), app.networks.reconcile());
+    app.networks.reconcile();
+    app.volumes.reconcile().await;
     app.containers.start_wanted();
     tracing::info!("everything that was wanted has had its first chance to start");
 }

@@ -3,8 +3,10 @@
 pub mod containers;
 mod error;
 pub mod events;
+mod journal;
 pub mod networks;
 pub mod resolver;
 pub mod volumes;
 
 pub use error::{EngineError, ErrorKind};
+pub use journal::{Changes, Journal, Pending};

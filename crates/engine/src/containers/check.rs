@@ -37,18 +37,12 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
         return Err(EngineError::invalid("SHM size can not be less than 0"));
     }
     match spec.network_mode.as_str() {
-        "" | "default" | "none" | "host" => {}
-        "bridge" => warnings.push(
-            "The bridge network is not there yet: the container has a private network with loopback only"
+        "" | "default" | "bridge" if !spec.links.is_empty() => warnings.push(
+            "Links on the default bridge network are deprecated and will be removed in a future release. Use a \
+             custom network instead."
                 .to_owned(),
         ),
-        other if other.starts_with("container:") => {
-            return Err(EngineError::new(
-                ErrorKind::NotImplemented,
-                "joining another container's network is not supported yet",
-            ));
-        }
-        other => return Err(EngineError::not_found(format!("network {other} not found"))),
+        _ => {}
     }
     mode("IPC", &spec.ipc_mode, &["", "none", "private", "shareable", "host"])?;
     mode("PID", &spec.pid_mode, &["", "host"])?;
@@ -64,6 +58,47 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
     super::log_options::log_file(spec, "/".into())?;
     super::oci::check(spec)?;
     Ok(warnings)
+}
+
+/// What cannot go together with a network mode. Asked before the image has its say.
+pub(super) fn network_mode(spec: &ContainerSpec) -> Result<(), EngineError> {
+    let mode = spec.network_mode.as_str();
+    let shared = mode.strip_prefix("container:").or((mode == "container").then_some(""));
+    let conflict = |what: &str| Err(EngineError::invalid(format!("conflicting options: {what}")));
+    if shared == Some("") {
+        return Err(EngineError::invalid(
+            "Invalid network mode: invalid container format container:<name|id>",
+        ));
+    }
+    let linked = "can't be used with links. This would result in undefined behavior";
+    if mode == "host" && !spec.links.is_empty() {
+        return conflict(&format!("host type networking {linked}"));
+    }
+    if (shared.is_some() || mode == "host") && !spec.mac_address.is_empty() {
+        return conflict("mac-address and the network mode");
+    }
+    if shared.is_none() {
+        return Ok(());
+    }
+    if !spec.hostname.is_empty() {
+        return conflict("hostname and the network mode");
+    }
+    if !spec.links.is_empty() {
+        return conflict(&format!("container type network {linked}"));
+    }
+    if !spec.dns.is_empty() {
+        return conflict("dns and the network mode");
+    }
+    if !spec.extra_hosts.is_empty() {
+        return conflict("custom host-to-IP mapping and the network mode");
+    }
+    if !spec.publish.is_empty() || spec.publish_all {
+        return conflict("port publishing and the container type network mode");
+    }
+    if !spec.exposed_ports.is_empty() {
+        return conflict("port exposing and the container type network mode");
+    }
+    Ok(())
 }
 
 fn mode(what: &str, given: &str, known: &[&str]) -> Result<(), EngineError> {
@@ -177,12 +212,31 @@ mod tests {
             spec.restart.mode = RestartMode::Always;
         });
         assert_eq!(error.message, "can't create 'AutoRemove' container with restart policy");
-        assert_eq!(refused(|spec| spec.network_mode = "lan".into()).message, "network lan not found");
         assert_eq!(refused(|spec| spec.pid_mode = "container:x".into()).kind, ErrorKind::NotImplemented);
         refused(|spec| spec.ipc_mode = "nonsense".into());
         refused(|spec| spec.log.driver = "fluentd".into());
         refused(|spec| spec.env = vec!["=x".into()]);
         refused(|spec| spec.working_dir = "relative".into());
         assert!(check(&ContainerSpec::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_shared_network_is_nobodys_own() {
+        let with = |mode: &str, change: fn(&mut ContainerSpec)| {
+            let mut spec = ContainerSpec { network_mode: mode.into(), ..ContainerSpec::default() };
+            change(&mut spec);
+            network_mode(&spec).map_err(|error| error.message)
+        };
+        with("container:x", |_| ()).unwrap();
+        with("bridge", |spec| spec.hostname = "x".into()).unwrap();
+        for (mode, message) in [
+            ("container:", "Invalid network mode: invalid container format container:<name|id>"),
+            ("container:x", "conflicting options: hostname and the network mode"),
+        ] {
+            assert_eq!(with(mode, |spec| spec.hostname = "x".into()).unwrap_err(), message);
+        }
+        with("container:x", |spec| spec.publish_all = true).unwrap_err();
+        with("host", |spec| spec.mac_address = "02:00:00:00:00:01".into()).unwrap_err();
+        with("host", |spec| spec.links = vec!["x".into()]).unwrap_err();
     }
 }

@@ -53,8 +53,11 @@ async fn create(
             spec.ulimits.push(limit.clone());
         }
     }
+    check::network_mode(&spec)?;
     let (path, args) = merge::merge(&mut spec, Some(&image.config.config))?;
     let warnings = check::check(&spec)?;
+    shared.networks.check(&spec)?;
+    shared.networks.settle_names(&mut spec);
     for long in spec.mounts.iter().filter(|long| long.kind == MountKind::Bind && !long.create_mountpoint) {
         if !Path::new(&long.source).exists() {
             return Err(EngineError::invalid(format!(

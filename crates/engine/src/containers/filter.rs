@@ -127,11 +127,9 @@ impl Filter {
                 })
             })
             && any(&self.networks, |network| {
-                let own = match spec.network_mode.as_str() {
-                    "" | "default" => "bridge",
-                    mode => mode,
-                };
-                own == network || (own == "bridge" && network == "default")
+                let own = crate::networks::network_of_mode(&spec.network_mode);
+                (spec.networks.is_empty() && own == Some(network))
+                    || spec.networks.iter().any(|(name, own)| name == network || own.network_id == *network)
             })
             && self.is_task.is_none_or(|task| !task)
             // Nothing has a health check yet.

@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Container, ContainerSpec, Containers, Effect, Event, MountKind, MountPoint, Refusal, Run,
     cell::Cell,
-    failpoint, hosts, log_options, loopback, oci,
+    failpoint, log_options,
+    networks::Network,
+    oci,
     service::{Shared, blocking, refused},
 };
 use crate::{EngineError, ErrorKind, volumes::Use, volumes::subpath::Subpath};
@@ -133,26 +135,24 @@ impl Shared {
     ) -> Result<(Task, Run), Failed> {
         let container = cell.container();
         let dir = self.dir(&container.id);
-        let files = {
-            let (container, dir) = (Arc::clone(&container), dir.clone());
-            blocking(move || Ok(hosts::write(&container, &dir)?))
-        };
         // Side by side: none of these needs another, and a plugin may take its time.
-        let (root, files, sources) = future::join3(
+        let (root, network, sources) = future::join3(
             self.images.mount_rootfs(&container.id, &dir),
-            files,
+            self.open_network(cell, cancel),
             cancellable(cancel, self.sources(&container, mounted)),
         )
         .await;
-        let (root, mut sources) = (root?, sources?);
-        sources.0.extend(files?);
+        let (root, mut sources, network) = (root?, sources?, network?);
+        let Network { place, files, written } = network;
+        sources.0.extend(files);
         failpoint!("engine.start.after_mount");
         self.remember_sources(cell, &sources.0);
+        let container = cell.container();
 
         let (spec, from) = (Arc::clone(&container.spec), root.clone());
         let user = blocking(move || prepare_root(&from, &spec)).await?;
         let setup = Setup::detect();
-        let around = oci::Surroundings { setup, user, sources: sources.0 };
+        let around = oci::Surroundings { setup, user, sources: sources.0, network: place };
         let (oci, seccomp) = oci::build(&container, &around)?;
         let spec = &container.spec;
         let mut config = TaskConfig::new(&container.id, root, oci);
@@ -171,18 +171,15 @@ impl Shared {
         if cancel.is_cancelled() {
             return Err(cancelled().into());
         }
-        let task = self.runtime.create(config).await?;
+        // Its endpoints are on the disk before it runs: from there alone the next engine knows what it has.
+        let (task, written) = future::join(self.runtime.create(config), written.durable()).await;
+        let task = task?;
         // From here on the task's own mount namespace holds the subpaths.
         drop(sources.1);
         failpoint!("engine.start.after_create");
         cell.set_task(Some(task.clone()));
-        if let Some(pid) = task.pid().filter(|_| spec.network_mode != "host") {
-            let up = blocking(move || Ok(loopback::bring_up(pid)?));
-            let (up, ()) = future::join(up, self.connect(cell, &task)).await;
-            up.map_err(|error| error.context("cannot bring up the container's loopback interface"))?;
-        } else {
-            self.connect(cell, &task).await;
-        }
+        written?;
+        self.connect(cell, &task).await;
         // The time is taken before it can end.
         let run = Run { pid: task.pid().unwrap_or_default(), started_at: Utc::now() };
         Ok((task, run))
@@ -268,7 +265,7 @@ impl Shared {
         }
     }
 
-    /// Gives back what a run held: its task, these volumes, the root file system, in this order; that the
+    /// Gives back what a run held: its task, these volumes and its networks, the root file system, in this order; that the
     /// root is still mounted tells the next engine that this was not finished.
     pub async fn release(&self, cell: &Cell, volumes: &[MountPoint]) {
         let id = &cell.id;
@@ -281,7 +278,8 @@ impl Shared {
             tracing::warn!(container = %id, %error, "something of its processes could not be removed");
         }
         failpoint!("engine.release.after_task");
-        self.unmount_volumes(id, volumes).await;
+        let container = cell.container();
+        future::join(self.unmount_volumes(id, volumes), self.close_network(&container)).await;
         failpoint!("engine.release.after_volumes");
         let views = cell.views.lock().await;
         if *views == 0

@@ -11,7 +11,7 @@
 //! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
 //! | `create`, `launch`, `supervise`, `stop`, `remove`, `update`, `networks`, `restore` | the transitions |
 //! | `check`, `merge`, `mounts`, `names`, `signal`, `log_options` | understanding what clients send |
-//! | `oci`, `hosts`, `loopback` | what the runtime and the container get to see |
+//! | `oci`, `hosts` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
 //!
 //! **What a crash leaves.** A record says `Starting` before anything is mounted, `Running` by the time a start is
@@ -32,7 +32,6 @@ mod launch;
 mod list;
 mod log_options;
 mod logs;
-mod loopback;
 mod merge;
 mod mounts;
 mod names;
@@ -53,6 +52,7 @@ mod supervise;
 mod top;
 mod update;
 
+pub(crate) use names::new_id;
 pub use record::{Container, MountPoint};
 pub use request::{
     Archive, AttachOptions, Attached, Config, Connection, CopyIn, Counts, Created, ExecSpec, ExecStart,

@@ -23,7 +23,7 @@ pub(super) fn parse(name: &str) -> Result<&str, EngineError> {
 
 /// A new id: 64 hex digits, of which the first twelve are not all decimal digits (they become a host name, and
 /// some programs take an all-digit one for a number).
-pub(super) fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     loop {
         let id = hex::encode(rand::random::<[u8; 32]>());
         if id.bytes().take(12).any(|byte| !byte.is_ascii_digit()) {

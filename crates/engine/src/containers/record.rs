@@ -69,6 +69,23 @@ pub struct MountPoint {
 }
 
 impl Container {
+    /// One that does nothing, for tests.
+    #[cfg(test)]
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            id: super::new_id(),
+            name: name.to_owned(),
+            created: Utc::now(),
+            image_id: String::new(),
+            os: String::new(),
+            spec: Arc::new(ContainerSpec { hostname: name.to_owned(), ..ContainerSpec::default() }),
+            path: String::new(),
+            args: Vec::new(),
+            mounts: Arc::default(),
+            life: Lifecycle::new(),
+        }
+    }
+
     /// The first twelve digits of the id.
     pub fn short_id(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)

@@ -1,59 +1,26 @@
-//! Writing records: what several containers want durable at the same moment shares one flush.
+//! The durable records of containers.
 
 use std::sync::Arc;
 
-use pintle_store::{Store, Table};
-use tokio::sync::{mpsc, oneshot};
+use pintle_store::Table;
 
 use super::Container;
-use crate::{EngineError, ErrorKind};
+use crate::{
+    EngineError,
+    journal::{Changes, Journal, Pending},
+};
 
 const TABLE: &str = "containers";
-/// A commit takes no more than this many writes, so that its callers do not wait for ever.
-const BATCH: usize = 256;
-
-enum Change {
-    Put(Arc<Container>),
-    Delete(String),
-}
-
-type Job = (Change, oneshot::Sender<Result<(), String>>);
 
 /// The durable records of all containers, by id.
 pub(super) struct Records {
-    jobs: mpsc::Sender<Job>,
+    journal: Journal,
     table: Table<Container>,
 }
 
 impl Records {
-    /// Starts the writing thread; it ends when the last `Records` is dropped.
-    pub fn open(store: Store) -> Result<Self, EngineError> {
-        let table = store.table::<Container>(TABLE);
-        let shared = store.table::<Arc<Container>>(TABLE);
-        let (jobs, mut queue) = mpsc::channel::<Job>(BATCH);
-        std::thread::Builder::new().name("containers-store".to_owned()).spawn(move || {
-            let mut batch = Vec::new();
-            while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
-                let result = store
-                    .write(|transaction| {
-                        for (change, _) in &batch {
-                            match change {
-                                Change::Put(container) => {
-                                    transaction.put(&shared, &container.id, container)?
-                                }
-                                Change::Delete(id) => transaction.delete(&shared, id)?,
-                            }
-                        }
-                        Ok(())
-                    })
-                    .map_err(|error| error.to_string());
-                for (_, done) in batch.drain(..) {
-                    // Whoever asked may have gone away.
-                    let _ = done.send(result.clone());
-                }
-            }
-        })?;
-        Ok(Self { jobs, table })
+    pub fn open(journal: Journal) -> Self {
+        Self { table: journal.table(TABLE), journal }
     }
 
     /// Every record.
@@ -61,20 +28,19 @@ impl Records {
         Ok(self.table.list()?.into_iter().map(|(_, container)| container).collect())
     }
 
+    /// On its way to the disk when it returns.
+    pub fn hand_in(&self, container: Arc<Container>) -> Pending {
+        let id = container.id.clone();
+        self.journal.hand_in(Changes::new().put(&self.table, &id, container))
+    }
+
     /// Durable when it returns.
     pub async fn put(&self, container: Arc<Container>) -> Result<(), EngineError> {
-        self.change(Change::Put(container)).await
+        self.hand_in(container).durable().await
     }
 
     /// Durable when it returns.
     pub async fn delete(&self, id: &str) -> Result<(), EngineError> {
-        self.change(Change::Delete(id.to_owned())).await
-    }
-
-    async fn change(&self, change: Change) -> Result<(), EngineError> {
-        let gone = || EngineError::new(ErrorKind::Unavailable, "the engine is shutting down");
-        let (done, result) = oneshot::channel();
-        self.jobs.send((change, done)).await.map_err(|_| gone())?;
-        result.await.map_err(|_| gone())?.map_err(EngineError::internal)
+        self.journal.write(Changes::new().delete(&self.table, id)).await
     }
 }

@@ -40,6 +40,7 @@ impl Containers {
             })
             .await;
         shared.sweep().await;
+        shared.networks.sweep(&shared.cells().iter().map(|cell| cell.id.clone()).collect()).await;
         for cell in shared.cells() {
             if wanted_at_boot(&cell) {
                 shared.start_at_boot(&cell);
@@ -110,7 +111,7 @@ impl Shared {
             }
             State::Starting(_) | State::Running(_) | State::Paused(_) => self.settle_run(cell).await,
             State::Created(_) | State::Exited(_) | State::Restarting(_) | State::Dead => {
-                if mounted {
+                if mounted || self.networks.holds(&cell.id) {
                     // The end of its last run was recorded but not finished.
                     self.release(cell, &container.mounts).await;
                 }
@@ -146,6 +147,7 @@ impl Shared {
                 if state.status == Status::Paused {
                     let _ = self.advance(cell, Event::Pause).await?;
                 }
+                self.networks.keep(&cell.container()).await;
                 self.watch_task(cell, task);
                 Ok(())
             }

@@ -8,7 +8,6 @@ use std::{
 
 use pintle_image::Images;
 use pintle_runtime::Runtime;
-use pintle_store::Store;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,7 +16,7 @@ use super::{
     step,
 };
 use crate::{
-    EngineError, ErrorKind,
+    EngineError, ErrorKind, Journal,
     events::{self, Events},
     networks::Networks,
     volumes::Volumes,
@@ -56,14 +55,14 @@ impl Containers {
     /// Reads the records; touches nothing else. Call [`Containers::restore`] next.
     pub fn open(
         config: Config,
-        store: Store,
+        journal: Journal,
         images: Images,
         runtime: Runtime,
         volumes: Volumes,
         networks: Networks,
         events: Events,
     ) -> Result<Self, EngineError> {
-        let records = Records::open(store)?;
+        let records = Records::open(journal);
         let mut index = Index::default();
         for container in records.list()? {
             // Two records cannot have one name; were it so, the second can still be reached by its id.

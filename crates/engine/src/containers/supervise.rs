@@ -91,7 +91,8 @@ impl Shared {
     pub fn start_at_boot(self: &Arc<Self>, cell: &Arc<Cell>) {
         let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
         let needs_plugin =
-            cell.container().mounts.iter().any(|mount| mount.name.is_some() && mount.driver != DEFAULT);
+            cell.container().mounts.iter().any(|mount| mount.name.is_some() && mount.driver != DEFAULT)
+                || self.networks.needs_plugin(&cell.container());
         self.spawn(async move {
             if needs_plugin {
                 let mut ready = shared.plugins_ready.subscribe();

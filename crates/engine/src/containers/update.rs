@@ -56,6 +56,7 @@ impl Shared {
         }
         self.index().release(&container.name, &cell.id);
         cell.show(Arc::clone(&renamed));
+        self.networks.rename(&renamed).await?;
         self.announce(&renamed, "rename", &[("oldName", format!("/{}", container.name))]);
         Ok(())
     }

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use pintle_contract::{IpamDriver, NetworkDriver};
-use pintle_host::{Holder, Host};
+use pintle_host::{Arrivals, Holder, Host};
 
-use crate::EngineError;
+use crate::{EngineError, volumes::translate};
 
 /// A network driver by the name that users know.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub struct Driver {
     pub driver: Arc<dyn NetworkDriver>,
     /// It is linked in: it knows nothing but what this engine tells it, and is told again after a restart.
     pub builtin: bool,
+    /// Another number for each life of the plugin behind it; 0 for what is linked in.
+    pub life: u64,
 }
 
 /// An IPAM driver by the name that users know.
@@ -28,6 +30,8 @@ pub struct Ipam {
     pub driver: Arc<dyn IpamDriver>,
     /// It is linked in.
     pub builtin: bool,
+    /// Another number for each life of the plugin behind it: under a new one, its state may be lost.
+    pub life: u64,
 }
 
 impl fmt::Debug for Driver {
@@ -53,6 +57,15 @@ pub trait Drivers: Send + Sync + 'static {
 
     /// Whether `name` is a network driver that is linked in.
     fn builtin(&self, name: &str) -> bool;
+
+    /// Whether `name` is an IPAM driver that is linked in.
+    fn builtin_ipam(&self, name: &str) -> bool;
+
+    /// Every network driver that is linked in.
+    fn builtins(&self) -> Vec<Driver>;
+
+    /// Tells of plugins that come up, if there are any.
+    fn arrivals(&self) -> Option<Arrivals>;
 
     /// Notes that the plugin is in use by a network, by its id.
     fn hold(&self, plugin: &str, network: &str);
@@ -83,20 +96,43 @@ impl HostDrivers {
 impl Drivers for HostDrivers {
     async fn network(&self, name: &str) -> Result<Driver, EngineError> {
         if let Some(driver) = self.networks.get(name) {
-            return Ok(Driver { name: name.to_owned(), driver: Arc::clone(driver), builtin: true });
+            let driver = Arc::clone(driver);
+            return Ok(Driver { name: name.to_owned(), driver, builtin: true, life: 0 });
         }
-        Err(EngineError::not_found(format!("plugin \"{name}\" not found")))
+        let found = self.host.network_driver(name).await.map_err(translate)?;
+        Ok(Driver { name: found.name, driver: found.driver, builtin: false, life: found.life })
     }
 
     async fn ipam(&self, name: &str) -> Result<Ipam, EngineError> {
         if let Some(driver) = self.ipams.get(name) {
-            return Ok(Ipam { name: name.to_owned(), driver: Arc::clone(driver), builtin: true });
+            let driver = Arc::clone(driver);
+            return Ok(Ipam { name: name.to_owned(), driver, builtin: true, life: 0 });
         }
-        Err(EngineError::not_found(format!("plugin \"{name}\" not found")))
+        let found = self.host.ipam_driver(name).await.map_err(translate)?;
+        Ok(Ipam { name: found.name, driver: found.driver, builtin: false, life: found.life })
     }
 
     fn builtin(&self, name: &str) -> bool {
         self.networks.contains_key(name)
+    }
+
+    fn builtin_ipam(&self, name: &str) -> bool {
+        self.ipams.contains_key(name)
+    }
+
+    fn builtins(&self) -> Vec<Driver> {
+        let all = self.networks.iter();
+        all.map(|(name, driver)| Driver {
+            name: name.clone(),
+            driver: Arc::clone(driver),
+            builtin: true,
+            life: 0,
+        })
+        .collect()
+    }
+
+    fn arrivals(&self) -> Option<Arrivals> {
+        Some(self.host.arrivals())
     }
 
     fn hold(&self, plugin: &str, network: &str) {

@@ -89,7 +89,8 @@ impl Drivers for HostDrivers {
     }
 }
 
-fn translate(error: HostError) -> EngineError {
+/// The host's errors in the engine's kinds.
+pub(crate) fn translate(error: HostError) -> EngineError {
     use pintle_host::ErrorKind as Host;
     let kind = match error.kind() {
         Host::NotFound => ErrorKind::NotFound,

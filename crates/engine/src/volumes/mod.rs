@@ -46,6 +46,7 @@ use pintle_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use copy_up::copy_up;
+pub(crate) use drivers::translate;
 pub use drivers::{DEFAULT, Driver, Drivers};
 pub use model::{ANONYMOUS, Filters, PruneFilters, Pruned, Reference, Usage, Use, Volume};
 pub(crate) use model::{has_label, truth};

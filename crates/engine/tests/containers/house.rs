@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use pintle_contract::{CreateVolume, DriverError, MountId, Volume, VolumeDriver};
 use pintle_engine::{
-    EngineError,
+    EngineError, Journal,
     containers::{Config, ContainerSpec, Containers, LogOptions, RemoveOptions, WaitCondition},
     events::Events,
     networks::{self, Networks, NoResolver},
@@ -112,6 +112,15 @@ impl networks::Drivers for NoNetworks {
     fn builtin(&self, _: &str) -> bool {
         false
     }
+    fn builtin_ipam(&self, _: &str) -> bool {
+        false
+    }
+    fn builtins(&self) -> Vec<networks::Driver> {
+        Vec::new()
+    }
+    fn arrivals(&self) -> Option<pintle_host::Arrivals> {
+        None
+    }
     fn hold(&self, _: &str, _: &str) {}
     fn release(&self, _: &str, _: &str) {}
 }
@@ -121,6 +130,7 @@ pub struct House {
     pub dir: PathBuf,
     pub containers: Containers,
     pub volumes: Volumes,
+    pub networks: Networks,
     pub events: Events,
     pub images: Images,
     pub driver: Arc<Dirs>,
@@ -166,27 +176,29 @@ impl House {
         let volumes =
             Volumes::with_drivers(&data, store.clone(), Arc::new(Only(driver.clone())), events.clone())
                 .unwrap();
+        let journal = Journal::open(store).unwrap();
         let networks = Networks::open(
             networks::Config { exec_root: dir.join("run"), ..networks::Config::default() },
-            store.clone(),
+            journal.clone(),
             Arc::new(NoNetworks),
             Arc::new(NoResolver),
             events.clone(),
         )
         .unwrap();
+        networks.prepare().await;
         let mut config = Config::new(&data, dir.join("run"));
         config.cgroup_parent = "/pintle-test".to_owned();
         let containers = Containers::open(
             config,
-            store,
+            journal,
             images.clone(),
             runtime,
             volumes.clone(),
-            networks,
+            networks.clone(),
             events.clone(),
         )
         .unwrap();
-        Self { dir: dir.to_owned(), containers, volumes, events, images, driver, _owned: None }
+        Self { dir: dir.to_owned(), containers, volumes, networks, events, images, driver, _owned: None }
     }
 
     async fn import(&self) {
@@ -292,6 +304,7 @@ impl House {
             self.gone(&container.id).await;
         }
         self.containers.shutdown().await;
+        self.networks.shutdown().await;
         assert_eq!(self.driver.held(), [], "volumes are mounted");
         self.no_leaks();
     }

@@ -21,7 +21,7 @@ pub(super) use limits::resources;
 pub(super) use mounts::Source;
 
 use super::{Container, ContainerSpec, ExecSpec, merge};
-use crate::EngineError;
+use crate::{EngineError, networks::Place};
 
 /// Refuses what cannot be expressed, before anything is made.
 pub(super) fn check(spec: &ContainerSpec) -> Result<(), EngineError> {
@@ -48,6 +48,8 @@ pub(super) struct Surroundings {
     pub user: ResolvedUser,
     /// What to mount besides the defaults.
     pub sources: Vec<Source>,
+    /// Where its network is.
+    pub network: Place,
 }
 
 /// The OCI specification and system call filter of a container.
@@ -84,14 +86,14 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
     oci.set_mounts(Some(mounts));
 
     if let Some(linux) = oci.linux_mut() {
-        linux.set_namespaces(Some(namespaces(spec, around.setup)));
+        linux.set_namespaces(Some(namespaces(spec, around.setup, &around.network)));
         linux.set_rootfs_propagation(propagation);
         let (nodes, rules) = devices::build(spec)?;
         linux.set_devices((!nodes.is_empty()).then_some(nodes));
         let mut limits = limits::resources(&spec.resources);
         limits.set_devices(Some(rules));
         linux.set_resources(Some(limits));
-        linux.set_sysctl(sysctls(spec));
+        linux.set_sysctl(sysctls(spec, &around.network));
         let unmasked = spec.privileged || security.system_paths_unconfined;
         let masked = if unmasked { Some(Vec::new()) } else { spec.masked_paths.clone() };
         linux.set_masked_paths(Some(masked.unwrap_or_else(defaults::masked_paths)));
@@ -161,10 +163,10 @@ fn capabilities(spec: &ContainerSpec) -> Result<Capabilities, EngineError> {
     Ok(adjust_capabilities(&default_capabilities(), &spec.cap_add, &spec.cap_drop)?)
 }
 
-fn namespaces(spec: &ContainerSpec, setup: Setup) -> Vec<LinuxNamespace> {
+fn namespaces(spec: &ContainerSpec, setup: Setup, network: &Place) -> Vec<LinuxNamespace> {
     let mut all = defaults::default_namespaces(setup);
     let mut drop = |kind: LinuxNamespaceType| all.retain(|namespace| namespace.typ() != kind);
-    if spec.network_mode == "host" {
+    if *network == Place::Host {
         drop(LinuxNamespaceType::Network);
     }
     if spec.pid_mode == "host" {
@@ -185,13 +187,19 @@ fn namespaces(spec: &ContainerSpec, setup: Setup) -> Vec<LinuxNamespace> {
         }
         _ => {}
     }
+    if let Place::Namespace(path) = network {
+        for namespace in all.iter_mut().filter(|one| one.typ() == LinuxNamespaceType::Network) {
+            namespace.set_path(Some(path.clone()));
+        }
+    }
     all
 }
 
-fn sysctls(spec: &ContainerSpec) -> Option<std::collections::HashMap<String, String>> {
+fn sysctls(spec: &ContainerSpec, network: &Place) -> Option<std::collections::HashMap<String, String>> {
     let mut all: std::collections::HashMap<String, String> =
         spec.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    if spec.network_mode != "host" && !spec.privileged {
+    let shared = *network == Place::Host || spec.network_mode.starts_with("container:");
+    if !shared && !spec.privileged {
         // As Docker: inside, neither ports below 1024 nor ping need a capability.
         for (key, value) in
             [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]

@@ -1,0 +1,181 @@
+//! Whether the drivers of a network know of it. What is linked in knows nothing after the engine's start, a plugin may
+//! know nothing after its own.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pintle_contract::{
+    ipam::{AddressRequest, IpamCapabilities},
+    network::NetworkCapabilities,
+};
+
+use super::{
+    Inner,
+    calls::{undecided, within},
+    create,
+    drivers::{Driver, Ipam},
+    record::{EndpointRecord, NetworkRecord},
+};
+use crate::{EngineError, ErrorKind};
+
+/// The lives of a network driver and an IPAM driver.
+type Lives = (u64, u64);
+
+#[derive(Default)]
+struct Standing {
+    /// Held while drivers are told. Calls from within these calls wait for it no longer than for any driver.
+    turn: tokio::sync::Mutex<()>,
+    told: Mutex<Option<Lives>>,
+}
+
+/// Which lives of drivers know of which network.
+#[derive(Default)]
+pub(super) struct Standings {
+    all: Mutex<HashMap<String, Arc<Standing>>>,
+}
+
+impl Standings {
+    fn of(&self, network: &str) -> Arc<Standing> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(network.to_owned()).or_default())
+    }
+
+    pub(super) fn forget(&self, network: &str) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(network);
+    }
+
+    /// Notes that these drivers know of the network.
+    pub(super) fn told(&self, network: &str, driver: &Driver, ipam: Option<&Ipam>) {
+        let lives = (driver.life, ipam.map_or(0, |ipam| ipam.life));
+        *self.of(network).told.lock().unwrap_or_else(PoisonError::into_inner) = Some(lives);
+    }
+}
+
+/// A network that can be used now.
+pub(super) struct Ready {
+    pub(super) record: Arc<NetworkRecord>,
+    pub(super) driver: Driver,
+    pub(super) can: NetworkCapabilities,
+    /// `None` if nobody is asked for addresses.
+    pub(super) ipam: Option<(Ipam, IpamCapabilities)>,
+}
+
+impl Inner {
+    /// A network whose drivers know of it; tells them if they do not.
+    pub(super) async fn ready(&self, network: &str) -> Result<Ready, EngineError> {
+        let missing = || EngineError::not_found(format!("network {network} not found"));
+        let record = self.book.network(network).ok_or_else(missing)?;
+        let (driver, can) = self.driver(&record.driver).await?;
+        let ipam = match self.ipam_of(&record, can).await? {
+            Some(_) => Some(self.ipam(record.ipam_driver()).await?),
+            None => None,
+        };
+        let lives = (driver.life, ipam.as_ref().map_or(0, |(ipam, _)| ipam.life));
+        let standing = self.standings.of(network);
+        let told = || *standing.told.lock().unwrap_or_else(PoisonError::into_inner) == Some(lives);
+        if !told() {
+            let _turn =
+                tokio::time::timeout(self.budgets.make, standing.turn.lock()).await.map_err(|_| {
+                    EngineError::new(
+                        ErrorKind::Unavailable,
+                        format!(
+                            "network {} is busy: its drivers have not answered an earlier call yet",
+                            record.name
+                        ),
+                    )
+                })?;
+            if !told() {
+                let again = self.tell_again(network, &driver, ipam.as_ref()).await;
+                self.book.set_trouble(network, again.as_ref().err().map(|error| error.message.clone()));
+                again?;
+                *standing.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(lives);
+            }
+        }
+        let record = self.book.network(network).ok_or_else(missing)?;
+        Ok(Ready { record, driver, can, ipam })
+    }
+
+    async fn tell_again(
+        &self,
+        network: &str,
+        driver: &Driver,
+        ipam: Option<&(Ipam, IpamCapabilities)>,
+    ) -> Result<(), EngineError> {
+        let Some(mut record) = self.book.network(network).map(|record| (*record).clone()) else {
+            return Ok(());
+        };
+        if let Some((ipam, needs)) = ipam.filter(|(_, needs)| needs.requires_request_replay) {
+            let pools = self.replay_pools(&record, ipam).await.map_err(|error| {
+                error.context(format!("the addresses of network {} could not be taken again", record.name))
+            })?;
+            if pools != record.pools {
+                record.pools = pools;
+                drop(self.book.put_network(record.clone()));
+            }
+            self.replay_addresses(&record, ipam, *needs).await?;
+        }
+        if !record.driver_holds && driver.builtin {
+            // The default bridge, which is there from the start and made when it can be.
+            let can = self.driver(&record.driver).await?.1;
+            let made = self.make(&mut record, driver, can).await;
+            record.state = super::record::State::Ready;
+            drop(self.book.put_network(record));
+            return made;
+        }
+        if driver.builtin {
+            let request = create::create_request(&record, create::options(&record));
+            let asked = driver.driver.create_network(request);
+            within(self.budgets.make, "NetworkDriver.CreateNetwork", asked).await.map_err(|error| {
+                EngineError::from(error).context(format!("network {} could not be set up", record.name))
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn replay_addresses(
+        &self,
+        network: &NetworkRecord,
+        ipam: &Ipam,
+        needs: IpamCapabilities,
+    ) -> Result<(), EngineError> {
+        let endpoints: Vec<_> = self.book.read().in_network(&network.id).cloned().collect();
+        for endpoint in endpoints {
+            for (address, pool) in
+                [(endpoint.address, &endpoint.pool), (endpoint.address_v6, &endpoint.pool_v6)]
+            {
+                let Some(address) = address.filter(|_| !pool.is_empty()) else { continue };
+                let request = AddressRequest {
+                    pool: pool.clone(),
+                    address: Some(address.addr()),
+                    options: address_options(&endpoint, needs),
+                };
+                let asked = ipam.driver.request_address(request);
+                match within(self.budgets.make, "IpamDriver.RequestAddress", asked).await {
+                    Err(error) if undecided(&error) => return Err(error.into()),
+                    // Still held from before.
+                    Err(error) => {
+                        tracing::debug!(endpoint = %endpoint.id, %address, %error, "not given again");
+                    }
+                    Ok(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an IPAM driver is told of the endpoint that an address is for.
+pub(super) fn address_options(
+    endpoint: &EndpointRecord,
+    needs: IpamCapabilities,
+) -> std::collections::BTreeMap<String, String> {
+    use pintle_contract::ipam::label;
+    let mut options =
+        std::collections::BTreeMap::from([(label::ENDPOINT_NAME.to_owned(), endpoint.name.clone())]);
+    if needs.requires_mac_address {
+        options.insert(label::MAC_ADDRESS.to_owned(), endpoint.mac.clone());
+    }
+    options
+}
