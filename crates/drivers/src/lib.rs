@@ -4,10 +4,12 @@
 //! built-ins says which ones an engine has.
 
 pub mod bridge;
+pub mod cni;
 pub mod ipam;
 pub mod local;
 
 pub use bridge::Bridge;
+pub use cni::Cni;
 pub use ipam::Ipam;
 pub use local::Local;
 
