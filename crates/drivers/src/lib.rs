@@ -5,13 +5,18 @@
 
 pub mod bridge;
 pub mod cni;
+mod interface;
 pub mod ipam;
 pub mod local;
+mod plain;
+mod sublink;
 
 pub use bridge::Bridge;
 pub use cni::Cni;
 pub use ipam::Ipam;
 pub use local::Local;
+pub use plain::Plain;
+pub use sublink::Sublink;
 
 /// Does on a thread of its own kind what blocks.
 async fn blocking<T: Send + 'static>(

@@ -47,7 +47,7 @@ pub use conntrack::Flow;
 pub use error::{Error, ErrorKind};
 pub use handle::Handle;
 pub use ipnet::IpNet;
-pub use link::{IpvlanMode, Link, LinkChange, LinkKind, MacvlanMode, NewLink, Vxlan};
+pub use link::{IpvlanFlag, IpvlanMode, Link, LinkChange, LinkKind, MacvlanMode, NewLink, Vxlan};
 pub use name::LinkName;
 pub use namespace::Namespace;
 pub use neighbour::Neighbour;

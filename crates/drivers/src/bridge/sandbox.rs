@@ -6,6 +6,8 @@ use pintle_contract::{
 };
 use pintle_netlink::{ErrorKind, Handle, LinkKind, LinkName, Namespace, NewLink, PortOptions};
 
+use crate::interface::free_name;
+
 use super::{Inner, options::Settings};
 
 impl Inner {
@@ -85,12 +87,4 @@ fn peer(handle: &Handle, link: &LinkName, sandbox: &Namespace) -> Result<Option<
         .into_iter()
         .find(|end| end.kind == "veth" && link.parent == Some(end.index) && end.parent == Some(link.index));
     Ok(end.map(|end| end.name.parse()).transpose()?)
-}
-
-/// The first name with a number behind `prefix` that is free in the sandbox.
-pub(crate) fn free_name(sandbox: &Namespace, prefix: &str) -> Result<LinkName, DriverError> {
-    let taken: Vec<String> = sandbox.handle()?.links()?.into_iter().map(|link| link.name).collect();
-    let free = (0..1000).map(|number| format!("{prefix}{number}")).find(|name| !taken.contains(name));
-    let none = || DriverError::internal(format!("no free interface name that begins with {prefix}"));
-    Ok(free.ok_or_else(none)?.parse()?)
 }

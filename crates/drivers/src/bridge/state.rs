@@ -12,6 +12,8 @@ use pintle_contract::{
 use pintle_netlink::LinkName;
 use tokio::task::JoinSet;
 
+use crate::interface::mac_of;
+
 use super::{filter::Opening, options::Settings, ports::Reservation};
 
 /// Every network.
@@ -122,16 +124,6 @@ pub(super) fn no_network(id: &str) -> DriverError {
 
 fn no_endpoint(id: &str) -> DriverError {
     DriverError::new(ErrorKind::NotFound, format!("endpoint {id:.64} not found"))
-}
-
-/// The link-layer address that goes with an IPv4 address, as Docker has it: neighbours that remember the last holder
-/// of the address are right about the next. Without one, one that goes with the endpoint.
-fn mac_of(v4: Option<Ipv4Addr>, endpoint: &str) -> MacAddress {
-    let four = v4.map(|address| address.octets()).unwrap_or_else(|| {
-        let byte = |at: usize| endpoint.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        [0, 2, 4, 6].map(|at| byte(at).unwrap_or_default())
-    });
-    MacAddress([0x02, 0x42, four[0], four[1], four[2], four[3]])
 }
 
 /// What the names of links on the host begin with: `veth`, as everywhere, but unlike Docker's or CNI's, which go on

@@ -1,4 +1,6 @@
-use std::{fmt, net::IpAddr, os::fd::AsFd, os::fd::AsRawFd};
+mod kind;
+
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use pintle_contract::network::MacAddress;
@@ -8,6 +10,9 @@ use crate::{
     handle::Refusal,
     message::{CREATE, EXCLUSIVE, Message, attributes, read_i32, read_text, read_u16, read_u32},
 };
+
+use kind::write_kind;
+pub use kind::{IpvlanFlag, IpvlanMode, LinkKind, MacvlanMode, Vxlan};
 
 const NEW: u16 = 16;
 const DELETE: u16 = 17;
@@ -28,81 +33,6 @@ const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
 
 const UP: u32 = 1;
-
-/// How the interfaces on one parent see each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MacvlanMode {
-    /// Not at all.
-    Private,
-    /// By way of the next switch, if it sends frames back.
-    Vepa,
-    /// Directly.
-    Bridge,
-    /// There is only one, and it takes the parent over.
-    Passthru,
-}
-
-/// What an ipvlan interface looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IpvlanMode {
-    /// Link-layer frames.
-    L2,
-    /// Packets, routed by the parent.
-    L3,
-    /// Packets, routed by the parent, past its connection tracking.
-    L3s,
-}
-
-/// A tunnel of Ethernet frames in UDP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Vxlan {
-    /// The network's identifier, below 2²⁴.
-    pub id: u32,
-    /// This host's end of the tunnel.
-    pub local: Option<IpAddr>,
-    /// The link that carries it.
-    pub parent: Option<LinkName>,
-    /// The UDP port.
-    pub port: u16,
-    /// Whether it learns from frames where addresses are.
-    pub learning: bool,
-    /// Whether it answers for neighbours that it knows.
-    pub proxy: bool,
-}
-
-/// What a link is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkKind {
-    /// A switch.
-    Bridge,
-    /// A link that swallows everything.
-    Dummy,
-    /// One end of a pair; see [`Handle::add_veth`].
-    Peer,
-    /// An interface with a link-layer address of its own on a parent.
-    Macvlan {
-        /// The link below.
-        parent: LinkName,
-        /// How its siblings see it.
-        mode: MacvlanMode,
-    },
-    /// An interface with the parent's link-layer address.
-    Ipvlan {
-        /// The link below.
-        parent: LinkName,
-        /// What it looks at.
-        mode: IpvlanMode,
-    },
-    /// A tagged part of a parent.
-    Vlan {
-        /// The link below.
-        parent: LinkName,
-        /// The tag, 1 to 4094.
-        id: u16,
-    },
-    /// A tunnel.
-    Vxlan(Vxlan),
-}
 
 /// What is to change of a link; what is `None` stays.
 #[derive(Debug, Clone, Default)]
@@ -358,66 +288,6 @@ fn write_settings(message: &mut Message, change: &LinkChange, master: Option<u32
     }
     if let Some(namespace) = &change.namespace {
         message.u32(NAMESPACE, descriptor(namespace));
-    }
-}
-
-fn write_kind(info: &mut Message, kind: &LinkKind, parent: Option<u32>) {
-    info.text(INFO_KIND, kind.name());
-    match kind {
-        LinkKind::Bridge | LinkKind::Dummy | LinkKind::Peer => {}
-        LinkKind::Macvlan { mode, .. } => info.nest(INFO_DATA, |data| {
-            let mode = match mode {
-                MacvlanMode::Private => 1,
-                MacvlanMode::Vepa => 2,
-                MacvlanMode::Bridge => 4,
-                MacvlanMode::Passthru => 8,
-            };
-            data.u32(1, mode);
-        }),
-        LinkKind::Ipvlan { mode, .. } => info.nest(INFO_DATA, |data| {
-            let mode = match mode {
-                IpvlanMode::L2 => 0,
-                IpvlanMode::L3 => 1,
-                IpvlanMode::L3s => 2,
-            };
-            data.u16(1, mode);
-        }),
-        LinkKind::Vlan { id, .. } => info.nest(INFO_DATA, |data| data.u16(1, *id)),
-        LinkKind::Vxlan(vxlan) => info.nest(INFO_DATA, |data| {
-            data.u32(1, vxlan.id);
-            if let Some(parent) = parent {
-                data.u32(3, parent);
-            }
-            match vxlan.local {
-                Some(IpAddr::V4(local)) => data.bytes(4, &local.octets()),
-                Some(IpAddr::V6(local)) => data.bytes(17, &local.octets()),
-                None => {}
-            }
-            data.u8(7, vxlan.learning.into());
-            data.u8(11, vxlan.proxy.into());
-            data.bytes(15, &vxlan.port.to_be_bytes());
-        }),
-    }
-}
-
-impl LinkKind {
-    /// The kernel's word for it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Bridge => "bridge",
-            Self::Dummy => "dummy",
-            Self::Peer => "veth",
-            Self::Macvlan { .. } => "macvlan",
-            Self::Ipvlan { .. } => "ipvlan",
-            Self::Vlan { .. } => "vlan",
-            Self::Vxlan(_) => "vxlan",
-        }
-    }
-}
-
-impl fmt::Display for LinkKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -1,8 +1,9 @@
-//! The bridge driver on real links and real packet filters, on a host made of namespaces.
+//! The network drivers on real links and real packet filters, on a host made of namespaces.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
 
 mod isolation;
 mod life;
 mod ports;
+mod sublink;
 mod world;

@@ -102,16 +102,26 @@ impl World {
     }
 
     pub async fn container(&self, network: u8, number: u8, addresses: &[&str]) -> Container {
-        let created = endpoint(network, number, addresses);
-        let id = created.id.clone();
-        let addresses = created.interface.clone();
-        let answer = self.driver.create_endpoint(created).await.unwrap();
-        assert!(answer.mac.is_some() && answer.address.is_none() && answer.address_v6.is_none());
-        let mut container =
-            Container { sandbox: Namespace::create().unwrap(), id, addresses, joined: Joined::default() };
-        container.join(&self.driver).await.unwrap();
-        container
+        container(&self.driver, network, number, addresses).await.unwrap()
     }
+}
+
+/// A container in a sandbox of its own.
+pub async fn container(
+    driver: &dyn NetworkDriver,
+    network: u8,
+    number: u8,
+    addresses: &[&str],
+) -> Result<Container, DriverError> {
+    let created = endpoint(network, number, addresses);
+    let id = created.id.clone();
+    let addresses = created.interface.clone();
+    let answer = driver.create_endpoint(created).await?;
+    assert!(answer.address.is_none() && answer.address_v6.is_none());
+    let sandbox = Namespace::create()?;
+    let mut container = Container { sandbox, id, addresses, joined: Joined::default() };
+    container.join(driver).await?;
+    Ok(container)
 }
 
 fn driver(host: &Namespace, change: impl FnOnce(&mut Config)) -> Bridge {
@@ -192,7 +202,7 @@ pub struct Container {
 
 impl Container {
     /// What the engine does at a start.
-    pub async fn join(&mut self, driver: &Bridge) -> Result<(), DriverError> {
+    pub async fn join(&mut self, driver: &dyn NetworkDriver) -> Result<(), DriverError> {
         let sandbox_key = PathBuf::from(format!("/proc/self/fd/{}", self.sandbox.as_fd().as_raw_fd()));
         let request =
             Join { id: self.id.clone(), sandbox_key, name: String::new(), options: BTreeMap::new() };
@@ -204,6 +214,9 @@ impl Container {
             handle.add_address(&name, address).unwrap();
         }
         handle.set_up(&name).unwrap();
+        for route in &self.joined.static_routes {
+            handle.set_route(&name, &Route::new(route.destination, route.next_hop)).unwrap();
+        }
         let gateways = [self.joined.gateway.map(IpAddr::V4), self.joined.gateway_v6.map(IpAddr::V6)];
         for gateway in gateways.into_iter().flatten() {
             handle.set_route(&name, &Route::default_by(gateway)).unwrap();
@@ -211,7 +224,11 @@ impl Container {
         Ok(())
     }
 
-    pub async fn publish(&self, driver: &Bridge, list: &[PortBinding]) -> Result<Vec<String>, DriverError> {
+    pub async fn publish(
+        &self,
+        driver: &dyn NetworkDriver,
+        list: &[PortBinding],
+    ) -> Result<Vec<String>, DriverError> {
         let published = driver.program_external_connectivity(&self.id, &ports(list)).await?;
         Ok(published.iter().map(shown).collect())
     }
