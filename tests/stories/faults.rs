@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pintle_sdk::Server;
 use pintle_testkit::{
     faulty::{Faulty, Script},
     volume::ReferenceDriver,
@@ -35,7 +36,8 @@ impl Bad {
         let socket = engine.dir.join("plugins/bad.sock");
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let guard = runtime.enter();
-        let plugin = Faulty::start_with(socket, driver, Script::new(), Some(script.clone())).unwrap();
+        let plugin =
+            Faulty::start_with(socket, Server::volume(driver), Script::new(), Some(script.clone())).unwrap();
         drop(guard);
         Self { _plugin: plugin, _runtime: runtime, script }
     }

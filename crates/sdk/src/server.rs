@@ -15,7 +15,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use pintle_contract::{DriverError, IpamDriver, NetworkDriver, VolumeDriver};
-use pintle_wire::{Activation, CONTENT_TYPE, activation::ACTIVATE_PATH};
+use pintle_wire::CONTENT_TYPE;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     signal::unix::{SignalKind, signal},
@@ -169,6 +169,12 @@ impl Server {
         self
     }
 
+    /// Answers one call without any socket, activation included: the status and the body of the reply.
+    pub async fn answer(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let Answer { status, body } = self.service.answer(path, body).await;
+        (status.as_u16(), body)
+    }
+
     /// Serves until SIGTERM or SIGINT, then stops as [`Running::stop`] does.
     pub async fn serve(self, listen: Listen) -> Result<(), ServeError> {
         // Before the socket is there, so that no signal after it is missed.
@@ -318,7 +324,7 @@ impl Shared {
         if path == "/health" {
             return self.health().await;
         }
-        if path != ACTIVATE_PATH && !self.service.knows(&path) {
+        if !self.service.knows(&path) {
             return Answer::unknown(&path);
         }
         if head.method != http::Method::POST {
@@ -336,12 +342,8 @@ impl Shared {
                 return refuse(StatusCode::REQUEST_TIMEOUT, format!("no whole request within {READ:?}"));
             }
         };
-        if path == ACTIVATE_PATH {
-            let activation = Activation { implements: self.service.interfaces() };
-            return Answer { status: StatusCode::OK, body: activation.encode() };
-        }
         let service = self.service.clone();
-        let call = self.calls.spawn(async move { service.call(&path, &body).await });
+        let call = self.calls.spawn(async move { service.answer(&path, &body).await });
         call.await.unwrap_or_else(|_| panicked())
     }
 

@@ -1,9 +1,13 @@
 //! One conformance suite per contract, and plugins that misbehave on purpose.
 //!
 //! [`volume::conformance`] proves any [`VolumeDriver`](pintle_contract::VolumeDriver): in process, behind a
-//! socket through [`client::VolumeClient`], or anybody's plugin through `pintle plugin test`. [`faulty`] is
+//! socket through [`client::PluginClient`], or anybody's plugin through `pintle plugin test`. [`faulty`] is
 //! the other side: a plugin that hangs, lies, or dies where it is told to, to prove engines with.
 
+mod check;
 pub mod client;
 pub mod faulty;
+pub mod ipam;
+pub mod network;
+pub mod report;
 pub mod volume;

@@ -8,8 +8,9 @@ use std::{
 };
 
 use pintle_contract::{CreateVolume, ErrorKind, MountId, VolumeDriver};
+use pintle_sdk::Server;
 use pintle_testkit::{
-    client::VolumeClient,
+    client::PluginClient,
     faulty::{Call, Fault, Faulty, Script},
     volume::{Options, ReferenceDriver, conformance},
 };
@@ -39,10 +40,9 @@ fn scripts_are_read() {
 #[tokio::test]
 async fn it_heals_and_keeps_a_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let script = "create=err500:later*2".parse().unwrap();
-    let plugin =
-        Faulty::start(dir.path().join("f.sock"), ReferenceDriver::temporary().unwrap(), script).unwrap();
-    let client = VolumeClient::unix(plugin.socket()).budget(Duration::from_millis(200));
+    let (script, driver) = ("create=err500:later*2".parse().unwrap(), ReferenceDriver::temporary().unwrap());
+    let plugin = Faulty::start(dir.path().join("f.sock"), Server::volume(driver.clone()), script).unwrap();
+    let client = PluginClient::unix(plugin.socket()).budget(Duration::from_millis(200));
     for _ in 0..2 {
         assert_eq!(client.create(volume("v")).await.unwrap_err().message, "VolumeDriver.Create: later");
     }
@@ -58,14 +58,14 @@ async fn it_heals_and_keeps_a_journal() {
 #[tokio::test]
 async fn half_an_answer_comes_after_the_deed() {
     let dir = tempfile::tempdir().unwrap();
-    let script = Script::new().fault(Method::Mount, Fault::HalfBody);
-    let plugin =
-        Faulty::start(dir.path().join("f.sock"), ReferenceDriver::temporary().unwrap(), script).unwrap();
-    let client = VolumeClient::unix(plugin.socket());
+    let (script, driver) =
+        (Script::new().fault(Method::Mount, Fault::HalfBody), ReferenceDriver::temporary().unwrap());
+    let plugin = Faulty::start(dir.path().join("f.sock"), Server::volume(driver.clone()), script).unwrap();
+    let client = PluginClient::unix(plugin.socket());
     client.create(volume("v")).await.unwrap();
     let id = MountId("id".to_owned());
     assert!(client.mount("v", &id).await.is_err());
-    assert_eq!(plugin.driver().holders("v"), [id]);
+    assert_eq!(driver.holders("v"), [id]);
 }
 
 struct Program {
@@ -108,7 +108,7 @@ async fn appears(path: &Path) {
 async fn the_program_does_as_its_environment_says() {
     let program = Program::start(&[]);
     appears(&program.path("f.sock")).await;
-    let client = VolumeClient::unix(program.path("f.sock"));
+    let client = PluginClient::unix(program.path("f.sock"));
     let report = conformance(&client, &Options::default()).await;
     assert!(report.passed(), "{report}");
     std::fs::write(program.path("script"), "list=err200:from the file").unwrap();
@@ -118,7 +118,7 @@ async fn the_program_does_as_its_environment_says() {
 
     let mut program = Program::start(&[("FAULTY", "mount=die-after")]);
     appears(&program.path("f.sock")).await;
-    let client = VolumeClient::unix(program.path("f.sock"));
+    let client = PluginClient::unix(program.path("f.sock"));
     client.create(volume("v")).await.unwrap();
     client.mount("v", &MountId("id".to_owned())).await.unwrap();
     assert_eq!(program.child.wait().unwrap().code(), Some(70));

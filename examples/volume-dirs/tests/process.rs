@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use pintle_testkit::client::VolumeClient;
+use pintle_testkit::client::PluginClient;
 use pintle_wire::Interface;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_volume-dirs");
 
 async fn wait_for(socket: &Path) {
-    let client = VolumeClient::unix(socket);
+    let client = PluginClient::unix(socket);
     for _ in 0..500 {
         if client.activate().await.is_ok() {
             return;
@@ -60,7 +60,7 @@ async fn it_takes_the_socket_that_systemd_passes_and_leaves_it() {
         .spawn()
         .unwrap();
     wait_for(&socket).await;
-    let activation = VolumeClient::unix(&socket).activate().await.unwrap();
+    let activation = PluginClient::unix(&socket).activate().await.unwrap();
     assert_eq!(activation.implements, [Interface::Volume]);
     signal(&child, "-TERM");
     assert!(child.wait().unwrap().success());

@@ -11,7 +11,7 @@ use std::{
 
 use pintle_contract::{CreateVolume, ErrorKind, MountId, Value, VolumeDriver};
 use pintle_testkit::{
-    client::VolumeClient,
+    client::PluginClient,
     volume::{Options, Outcome, Restarted, conformance},
 };
 use pintle_wire::config;
@@ -28,8 +28,8 @@ fn spawn(socket: &Path, root: &Path) -> Child {
     command.env("PLUGIN_NAME", socket).env("ROOT", root).spawn().unwrap()
 }
 
-async fn listening(socket: &Path) -> VolumeClient {
-    let client = VolumeClient::unix(socket);
+async fn listening(socket: &Path) -> PluginClient {
+    let client = PluginClient::unix(socket);
     for _ in 0..500 {
         if client.activate().await.is_ok() {
             return client;
@@ -55,7 +55,7 @@ impl Plugin {
         self.dir.path().join("v.sock")
     }
 
-    async fn client(&self) -> VolumeClient {
+    async fn client(&self) -> PluginClient {
         listening(&self.socket()).await
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use pintle_contract::{DriverError, ErrorKind, IpamDriver, NetworkDriver, VolumeDriver};
-use pintle_wire::{DecodeError, Interface, encode_error};
+use pintle_wire::{Activation, DecodeError, Interface, activation::ACTIVATE_PATH, encode_error};
 
 /// What one driver answers.
 pub(crate) struct Answer {
@@ -50,6 +50,7 @@ pub(crate) struct Service {
 
 /// A call that the plugin has.
 enum Call {
+    Activate,
     Volume(Arc<dyn VolumeDriver>, pintle_wire::volume::Method),
     Network(Arc<dyn NetworkDriver>, pintle_wire::network::Method),
     Ipam(Arc<dyn IpamDriver>, pintle_wire::ipam::Method),
@@ -57,7 +58,7 @@ enum Call {
 
 impl Service {
     /// What the plugin implements.
-    pub(crate) fn interfaces(&self) -> Vec<Interface> {
+    fn interfaces(&self) -> Vec<Interface> {
         let all = [
             (self.volume.is_some(), Interface::Volume),
             (self.network.is_some(), Interface::Network),
@@ -67,6 +68,9 @@ impl Service {
     }
 
     fn find(&self, path: &str) -> Option<Call> {
+        if path == ACTIVATE_PATH {
+            return Some(Call::Activate);
+        }
         if let (Some(driver), Some(method)) = (&self.volume, pintle_wire::volume::Method::from_path(path)) {
             return Some(Call::Volume(Arc::clone(driver), method));
         }
@@ -85,8 +89,12 @@ impl Service {
     }
 
     /// Answers a call. 400 if the request cannot be read.
-    pub(crate) async fn call(&self, path: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn answer(&self, path: &str, body: &[u8]) -> Answer {
         match self.find(path) {
+            Some(Call::Activate) => {
+                let activation = Activation { implements: self.interfaces() };
+                Answer { status: StatusCode::OK, body: activation.encode() }
+            }
             Some(Call::Volume(driver, method)) => volume::call(driver.as_ref(), method, body).await,
             Some(Call::Network(driver, method)) => network::call(driver.as_ref(), method, body).await,
             Some(Call::Ipam(driver, method)) => ipam::call(driver.as_ref(), method, body).await,

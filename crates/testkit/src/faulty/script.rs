@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
-use pintle_wire::volume::Method;
+use pintle_wire::{ipam, network, volume};
 
 /// Something that a plugin is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -8,28 +8,67 @@ pub enum Call {
     /// `/Plugin.Activate`
     Activate,
     /// A method of the volume interface.
-    Volume(Method),
+    Volume(volume::Method),
+    /// A method of the network interface.
+    Network(network::Method),
+    /// A method of the IPAM interface.
+    Ipam(ipam::Method),
+}
+
+impl From<volume::Method> for Call {
+    fn from(method: volume::Method) -> Self {
+        Self::Volume(method)
+    }
+}
+
+impl From<network::Method> for Call {
+    fn from(method: network::Method) -> Self {
+        Self::Network(method)
+    }
+}
+
+impl From<ipam::Method> for Call {
+    fn from(method: ipam::Method) -> Self {
+        Self::Ipam(method)
+    }
 }
 
 impl Call {
-    pub(super) fn from_path(path: &str) -> Option<Self> {
-        if path == pintle_wire::activation::ACTIVATE_PATH {
-            return Some(Self::Activate);
-        }
-        Method::from_path(path).map(Self::Volume)
+    /// Every call but the activation.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let volume = volume::Method::ALL.map(Self::Volume);
+        let network = network::Method::ALL.map(Self::Network);
+        volume.into_iter().chain(network).chain(ipam::Method::ALL.map(Self::Ipam))
     }
 
-    fn from_word(word: &str) -> Option<Self> {
-        if word.eq_ignore_ascii_case("activate") {
-            return Some(Self::Activate);
+    /// Its name on the wire: `VolumeDriver.Mount`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Activate => "Plugin.Activate",
+            Self::Volume(method) => method.name(),
+            Self::Network(method) => method.name(),
+            Self::Ipam(method) => method.name(),
         }
-        let named =
-            |method: &Method| method.name().trim_start_matches("VolumeDriver.").eq_ignore_ascii_case(word);
-        Method::ALL.into_iter().find(named).map(Self::Volume)
+    }
+
+    pub(super) fn from_path(path: &str) -> Option<Self> {
+        let name = path.strip_prefix('/')?;
+        Self::all().chain([Self::Activate]).find(|call| call.name() == name)
+    }
+
+    /// By its name on the wire, or by the method alone: the first interface that has it, volumes before networks
+    /// before addresses.
+    fn from_word(word: &str) -> Option<Self> {
+        let named = |call: &Self| {
+            let (whole, method) = (call.name(), call.name().rsplit('.').next().unwrap_or_default());
+            whole.eq_ignore_ascii_case(word) || method.eq_ignore_ascii_case(word)
+        };
+        Self::all().chain([Self::Activate]).find(named)
     }
 }
 
-/// A way to misbehave. Where it says that the call works, the volume is really made, mounted and so on.
+/// A way to misbehave. Where it says that the call works, the volume is really made, mounted and so on,
+/// the network, the endpoint, the address likewise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// `hang`: read the request and never answer. The call does nothing.
@@ -50,6 +89,8 @@ pub enum Fault {
     WrongContent,
     /// `garbage`: not even HTTP.
     Garbage,
+    /// `lie`: a well-formed untruth. The call does nothing.
+    Lie,
     /// `empty`: status 200 and no body.
     Empty,
     /// `err500:text`: status 500 and `{"Err": text}`.
@@ -79,24 +120,24 @@ impl Script {
         Self::default()
     }
 
-    /// Every call of `method` misbehaves.
+    /// Every call of a method misbehaves.
     #[must_use]
-    pub fn fault(mut self, method: Method, fault: Fault) -> Self {
-        self.0.insert(Call::Volume(method), (fault, None));
+    pub fn fault(mut self, call: impl Into<Call>, fault: Fault) -> Self {
+        self.0.insert(call.into(), (fault, None));
         self
     }
 
     /// The first `times` calls misbehave.
     #[must_use]
-    pub fn times(mut self, call: Call, fault: Fault, times: u32) -> Self {
-        self.0.insert(call, (fault, Some(times)));
+    pub fn times(mut self, call: impl Into<Call>, fault: Fault, times: u32) -> Self {
+        self.0.insert(call.into(), (fault, Some(times)));
         self
     }
 
     /// Every call of every method misbehaves, activation excepted.
     #[must_use]
     pub fn every(mut self, fault: &Fault) -> Self {
-        self.0.extend(Method::ALL.map(|method| (Call::Volume(method), (fault.clone(), None))));
+        self.0.extend(Call::all().map(|call| (call, (fault.clone(), None))));
         self
     }
 }
@@ -152,6 +193,7 @@ impl FromStr for Fault {
             "wrong-shape" => Self::WrongShape,
             "wrong-content" => Self::WrongContent,
             "garbage" => Self::Garbage,
+            "lie" => Self::Lie,
             "empty" => Self::Empty,
             "err500" => Self::Err500(detail.to_owned()),
             "err200" => Self::Err200(detail.to_owned()),

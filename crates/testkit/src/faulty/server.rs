@@ -5,11 +5,7 @@ use std::{
     time::Duration,
 };
 
-use pintle_contract::VolumeDriver;
-use pintle_wire::{
-    Activation, Interface, encode_error,
-    volume::{Method, Reply, Request},
-};
+use pintle_sdk::Server;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -18,8 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Call, Fault, Script};
-use crate::volume::ReferenceDriver;
+use super::{Call, Fault, Script, lie::lie};
 
 /// The largest request that is read.
 const MAX_REQUEST: usize = 1 << 20;
@@ -31,7 +26,7 @@ pub struct Faulty {
 }
 
 struct Shared {
-    driver: ReferenceDriver,
+    drivers: Server,
     script: Mutex<Script>,
     file: Option<PathBuf>,
     journal: Mutex<Vec<Call>>,
@@ -39,16 +34,16 @@ struct Shared {
 }
 
 impl Faulty {
-    /// Listens on `socket`, replacing what is there, and serves `driver` as `script` says, in the background
-    /// of the current tokio runtime.
-    pub fn start(socket: impl Into<PathBuf>, driver: ReferenceDriver, script: Script) -> io::Result<Self> {
-        Self::start_with(socket.into(), driver, script, None)
+    /// Listens on `socket`, replacing what is there, and serves `drivers` as `script` says, in the background
+    /// of the current tokio runtime. The drivers themselves are honest: a clone of one can be looked at.
+    pub fn start(socket: impl Into<PathBuf>, drivers: Server, script: Script) -> io::Result<Self> {
+        Self::start_with(socket.into(), drivers, script, None)
     }
 
     /// The same; at every call the script is read anew from `file`, if that exists.
     pub fn start_with(
         socket: PathBuf,
-        driver: ReferenceDriver,
+        drivers: Server,
         script: Script,
         file: Option<PathBuf>,
     ) -> io::Result<Self> {
@@ -58,7 +53,7 @@ impl Faulty {
         }
         let listener = UnixListener::bind(&socket)?;
         let shared = Arc::new(Shared {
-            driver,
+            drivers,
             script: Mutex::new(script),
             file,
             journal: Mutex::default(),
@@ -81,11 +76,6 @@ impl Faulty {
     /// Every call so far, those that misbehaved included.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.shared.journal).clone()
-    }
-
-    /// The driver behind it, to look at what really happened.
-    pub fn driver(&self) -> &ReferenceDriver {
-        &self.shared.driver
     }
 
     /// Waits until a fault ends the plugin.
@@ -172,10 +162,11 @@ async fn misbehave(
         }
         Fault::WrongJson => write(stream, 200, json, b"{\"Mountpoint\": \"/mnt\", \"Volume\"").await,
         Fault::WrongShape => {
-            let answer =
-                br#"{"Mountpoint":7,"Volume":["x"],"Volumes":{"Name":1},"Capabilities":"global","Err":{}}"#;
+            // `Err` stands for every call: it must not be an object in any of them.
+            let answer = br#"{"Mountpoint":7,"Volume":["x"],"Volumes":{"Name":1},"Capabilities":"global","Scope":1,"Interface":[],"InterfaceName":"eth0","Value":3,"PoolID":[],"Pool":4,"Err":{}}"#;
             write(stream, 200, json, answer).await
         }
+        Fault::Lie => write(stream, 200, json, lie(call).as_bytes()).await,
         Fault::WrongContent => {
             write(stream, 200, "text/html", b"<!doctype html><title>Welcome to nginx!</title>\n").await
         }
@@ -224,31 +215,7 @@ impl Shared {
 
     /// The honest answer.
     async fn answer(&self, call: Call, body: &[u8]) -> (u16, Vec<u8>) {
-        match call {
-            Call::Activate => (200, Activation { implements: vec![Interface::Volume] }.encode()),
-            Call::Volume(method) => self.volume(method, body).await,
-        }
-    }
-
-    async fn volume(&self, method: Method, body: &[u8]) -> (u16, Vec<u8>) {
-        let driver = &self.driver;
-        let reply = match Request::decode(method, body) {
-            Err(error) => return (400, error_body(&error.to_string())),
-            Ok(Request::Create(request)) => driver.create(request).await.map(|()| Reply::Done),
-            Ok(Request::Remove { name }) => driver.remove(&name).await.map(|()| Reply::Done),
-            Ok(Request::Mount { name, id }) => {
-                driver.mount(&name, &id).await.map(|path| Reply::Mountpoint(Some(path)))
-            }
-            Ok(Request::Unmount { name, id }) => driver.unmount(&name, &id).await.map(|()| Reply::Done),
-            Ok(Request::Path { name }) => driver.path(&name).await.map(Reply::Mountpoint),
-            Ok(Request::Get { name }) => driver.get(&name).await.map(Reply::Volume),
-            Ok(Request::List) => driver.list().await.map(Reply::Volumes),
-            Ok(Request::Capabilities) => driver.capabilities().await.map(Reply::Capabilities),
-        };
-        match reply {
-            Ok(reply) => (200, reply.encode()),
-            Err(error) => (500, encode_error(&error)),
-        }
+        self.drivers.answer(&format!("/{}", call.name()), body).await
     }
 }
 

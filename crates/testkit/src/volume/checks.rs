@@ -1,23 +1,15 @@
 //! Every promise, in the words of [`Suite`].
 
-use std::{future::Future, path::Path, pin::Pin};
+use std::{future::Future, path::Path};
 
 use futures_util::future::join_all;
 use pintle_contract::ErrorKind;
 
-use super::suite::{Result, Suite, Verdict, expect_text, fail, said, write};
-
-type Run = for<'a> fn(&'a Suite<'_>) -> Pin<Box<dyn Future<Output = Result> + Send + 'a>>;
-
-macro_rules! checks {
-    ($($check:ident: $promise:literal,)*) => {
-        /// Name, promise, and how to find out.
-        pub(super) const CHECKS: &[(&str, &str, Run)] =
-            &[$((stringify!($check), $promise, |suite| Box::pin($check(suite)))),*];
-    };
-}
+use super::suite::{Suite, expect_text, write};
+use crate::check::{Result, Verdict, checks, fail, said};
 
 checks! {
+    Suite:
     capabilities: "the same each time",
     create_get: "a volume that was created is found, by its name, and listed once",
     create_again: "creating what exists succeeds and changes nothing",

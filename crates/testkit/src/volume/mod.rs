@@ -2,9 +2,8 @@
 
 mod checks;
 mod reference;
-mod report;
 mod suite;
 
+pub use crate::report::{Check, Outcome, Report};
 pub use reference::ReferenceDriver;
-pub use report::{Check, Outcome, Report};
 pub use suite::{Options, Restart, Restarted, conformance};

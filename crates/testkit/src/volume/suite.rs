@@ -7,15 +7,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pintle_contract::{CreateVolume, DriverError, ErrorKind, MountId, Volume, VolumeDriver};
 use tokio::time::timeout;
 
-use super::{
-    checks::CHECKS,
-    report::{Check, Outcome, Report},
+use super::checks::CHECKS;
+use crate::{
+    check::{Result, Verdict, fail, judge, run_id, said},
+    report::Report,
 };
 
 /// The driver after a restart, or why there is none.
@@ -68,36 +69,16 @@ impl Default for Options<'_> {
 /// that it hangs in and cannot hang the suite.
 pub async fn conformance(driver: &dyn VolumeDriver, options: &Options<'_>) -> Report {
     let mut report = Report::default();
-    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let run = format!("{}-{:x}-{:x}", options.prefix, std::process::id(), started.as_millis() & 0xff_ffff);
+    let run = format!("{}-{}", options.prefix, run_id());
     let numbers = AtomicU32::new(0);
     for (name, promise, check) in CHECKS {
         let trace = Trace::default();
         let suite = Suite { driver, options, run: &run, numbers: &numbers, trace: &trace };
-        let start = Instant::now();
-        let outcome = match timeout(options.budget, check(&suite)).await {
-            Ok(Ok(())) => Outcome::Passed,
-            Ok(Err(Verdict::Fail(why))) => Outcome::Failed(why),
-            Ok(Err(Verdict::Skip(why))) => Outcome::Skipped(why),
-            Err(_) => Outcome::Failed(format!("the driver did not finish within {:?}", options.budget)),
-        };
-        let took = start.elapsed();
+        let check = judge(name, promise, options.budget, check(&suite)).await;
         suite.clean_up().await;
-        report.checks.push(Check { name, promise, outcome, took });
+        report.checks.push(check);
     }
     report
-}
-
-/// Why a check did not pass.
-pub(super) enum Verdict {
-    Fail(String),
-    Skip(String),
-}
-
-pub(super) type Result<T = ()> = std::result::Result<T, Verdict>;
-
-pub(super) fn fail<T>(why: impl Into<String>) -> Result<T> {
-    Err(Verdict::Fail(why.into()))
 }
 
 /// What a check made and has not yet unmade.
@@ -253,11 +234,6 @@ impl Suite<'_> {
         })
         .await;
     }
-}
-
-/// A call that must not fail.
-pub(super) fn said<T>(call: String, result: std::result::Result<T, DriverError>) -> Result<T> {
-    result.or_else(|error| fail(format!("{call} fails: {error} ({:?})", error.kind)))
 }
 
 /// Writes a file into a mounted volume.

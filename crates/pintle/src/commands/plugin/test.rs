@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use pintle_testkit::client::VolumeClient;
+use pintle_testkit::client::PluginClient;
 use pintle_testkit::volume::{Options, conformance};
 
 use crate::commands::Done;
@@ -57,7 +57,7 @@ impl Test {
             create.insert(key.to_owned(), value.to_owned());
         }
         let budget = Duration::from_secs(self.budget);
-        let client = VolumeClient::unix(&socket).budget(budget);
+        let client = PluginClient::unix(&socket).budget(budget);
         if !managed
             && let Ok(activation) = client.activate().await
             && !activation.implements.iter().any(|i| i.name() == "VolumeDriver")

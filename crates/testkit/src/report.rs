@@ -1,3 +1,5 @@
+//! What a suite found.
+
 use std::{fmt, time::Duration};
 
 /// How one check went.
