@@ -8,6 +8,7 @@ pub mod cni;
 mod interface;
 pub mod ipam;
 pub mod local;
+pub mod overlay;
 mod plain;
 mod sublink;
 
@@ -15,6 +16,7 @@ pub use bridge::Bridge;
 pub use cni::Cni;
 pub use ipam::Ipam;
 pub use local::Local;
+pub use overlay::Overlay;
 pub use plain::Plain;
 pub use sublink::Sublink;
 

@@ -142,6 +142,9 @@ fn entrance(settings: &Settings, families: Families) -> Vec<String> {
         rules.push(format!("iifname \"{bridge}\" ct status dnat accept"));
         rules.push(format!("iifname \"{bridge}\" drop"));
     }
+    for extension in &settings.extensions {
+        rules.push(format!("iifname \"{extension}\" accept"));
+    }
     if !settings.internal {
         rules.push("ct status dnat accept".to_owned());
         for trusted in &settings.trusted {
@@ -171,12 +174,19 @@ fn exit(settings: &Settings, families: Families) -> Vec<String> {
     if !settings.internal {
         return Vec::new();
     }
+    let mut rules: Vec<String> =
+        settings.extensions.iter().map(|extension| format!("oifname \"{extension}\" return")).collect();
     match families {
-        Families { v4: true, v6: true } => vec![format!("oifname != \"{bridge}\" drop")],
-        Families { v4: true, v6: false } => vec![format!("meta nfproto ipv4 oifname != \"{bridge}\" drop")],
-        Families { v4: false, v6: true } => vec![format!("meta nfproto ipv6 oifname != \"{bridge}\" drop")],
-        Families { v4: false, v6: false } => Vec::new(),
+        Families { v4: true, v6: true } => rules.push(format!("oifname != \"{bridge}\" drop")),
+        Families { v4: true, v6: false } => {
+            rules.push(format!("meta nfproto ipv4 oifname != \"{bridge}\" drop"));
+        }
+        Families { v4: false, v6: true } => {
+            rules.push(format!("meta nfproto ipv6 oifname != \"{bridge}\" drop"));
+        }
+        Families { v4: false, v6: false } => return Vec::new(),
     }
+    rules
 }
 
 /// Which address a packet from the network's subnets gets.
@@ -184,6 +194,9 @@ fn translation(settings: &Settings) -> Vec<String> {
     let bridge = &settings.bridge;
     // A container that speaks to a published port of its own network: the answer has to come back by this host.
     let mut rules = vec![format!("oifname \"{bridge}\" ct status dnat masquerade")];
+    for extension in &settings.extensions {
+        rules.push(format!("oifname \"{extension}\" return"));
+    }
     if settings.masquerade && !settings.internal {
         let families = [
             (

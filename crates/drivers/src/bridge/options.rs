@@ -32,6 +32,9 @@ pub mod label {
     pub const GATEWAY_MODE_V6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
     /// Interfaces of the host, with colons between them, from which containers may be reached directly.
     pub const TRUSTED_INTERFACES: &str = "com.docker.network.bridge.trusted_host_interfaces";
+    /// Interfaces of the host, with colons between them, behind which more of the network is: packets pass to and from
+    /// them, with the containers' own addresses, even if the network is internal. For drivers that build on this one.
+    pub const EXTENSION_INTERFACES: &str = "pintle.network.bridge.extension_interfaces";
     /// How long a packet may be.
     pub const MTU: &str = "com.docker.network.driver.mtu";
     /// What the names of interfaces in containers begin with.
@@ -78,6 +81,7 @@ pub(super) struct Settings {
     pub(super) mode_v4: GatewayMode,
     pub(super) mode_v6: GatewayMode,
     pub(super) trusted: Vec<LinkName>,
+    pub(super) extensions: Vec<LinkName>,
     pub(super) prefix: String,
     pub(super) v4: Option<Subnet<Ipv4Net>>,
     pub(super) v6: Option<Subnet<Ipv6Net>>,
@@ -118,7 +122,8 @@ impl Settings {
             host_ipv6: address(&options, label::HOST_IPV6)?,
             mode_v4: mode(&options, label::GATEWAY_MODE_V4, internal)?,
             mode_v6: mode(&options, label::GATEWAY_MODE_V6, internal)?,
-            trusted: trusted(&options)?,
+            trusted: interfaces(&options, label::TRUSTED_INTERFACES)?,
+            extensions: interfaces(&options, label::EXTENSION_INTERFACES)?,
             prefix: prefix(&options)?,
             v4,
             v6,
@@ -257,8 +262,8 @@ fn mode(options: &Generic, label: &str, internal: bool) -> Result<GatewayMode, D
     }
 }
 
-fn trusted(options: &Generic) -> Result<Vec<LinkName>, DriverError> {
-    let text = options.get(label::TRUSTED_INTERFACES).map(String::as_str).unwrap_or_default();
+fn interfaces(options: &Generic, label: &str) -> Result<Vec<LinkName>, DriverError> {
+    let text = options.get(label).map(String::as_str).unwrap_or_default();
     text.split(':').filter(|name| !name.is_empty()).map(|name| Ok(name.parse()?)).collect()
 }
 
