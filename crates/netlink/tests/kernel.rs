@@ -7,7 +7,7 @@ use std::{net::IpAddr, path::Path};
 use pintle_netlink::{
     ErrorKind, Handle, IpNet, LinkChange, LinkKind, LinkName, MacAddress, MacvlanMode, Namespace, NewLink,
     PortOptions, Route, Sysctl, Vxlan,
-    nft::{Change, Family, Ident, Nft, Script, Table},
+    nft::{Change, Family, Ident, Nft, Policy, Script, Table},
 };
 
 fn name(text: &str) -> LinkName {
@@ -249,7 +249,20 @@ fn filters_change_as_a_whole_or_not_at_all() {
     let error = nft.apply(&script).unwrap_err();
     assert!(error.to_string().starts_with("change packet filters: nft: "), "{error}");
     assert!(!nft.table(Family::Inet, &table).unwrap().unwrap().contains("chain d"));
-    assert!(nft.chain(Family::Inet, &table, &"nowhere".parse().unwrap()).unwrap().is_none());
+    let mut script = Script::new();
+    script
+        .line(format_args!("add chain inet {table} e {{ type filter hook input priority 0; policy drop; }}"));
+    nft.apply(&script).unwrap();
+    let policy = |chain: &str| {
+        nft.look_up(Family::Inet, &table, &chain.parse().unwrap()).unwrap().map(|info| info.policy)
+    };
+    assert_eq!((policy("c"), policy("e"), policy("f")), (Some(None), Some(Some(Policy::Drop)), None));
+    let mut script = Script::new();
+    script.line(format_args!("add rule inet {table} e counter jump c"));
+    nft.apply(&script).unwrap();
+    let rules = nft.rules(Family::Inet, &table, &"e".parse().unwrap()).unwrap().unwrap();
+    assert!(rules.len() == 1 && rules[0].verdict == "jump c" && rules[0].always, "{rules:?}");
+    assert!(nft.rules(Family::Inet, &table, &"nowhere".parse().unwrap()).unwrap().is_none());
     nft.delete_table(Family::Inet, &table).unwrap();
     nft.delete_table(Family::Inet, &table).unwrap();
     assert!(nft.table(Family::Inet, &table).unwrap().is_none());
@@ -318,6 +331,9 @@ fn a_table_is_kept_as_its_owner_wants_it() {
     assert_eq!(text(), before.replace("10.9.0.5", "10.9.0.6"));
     nft.delete_table(Family::Inet, &word("t")).unwrap();
     second.restore().unwrap();
+    assert_eq!(text(), before.replace("10.9.0.5", "10.9.0.6"));
+    nft.delete_table(Family::Inet, &word("t")).unwrap();
+    second.look_after().unwrap();
     assert_eq!(text(), before.replace("10.9.0.5", "10.9.0.6"));
 
     second

@@ -10,6 +10,7 @@
 mod device;
 mod filter;
 mod options;
+mod passage;
 mod ports;
 mod publish;
 mod relay;
@@ -17,7 +18,7 @@ mod sandbox;
 mod state;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,6 +39,7 @@ pub use options::label;
 
 use filter::Families;
 use options::Settings;
+use passage::Passage;
 use ports::Ports;
 use state::{Network, Networks};
 
@@ -88,6 +90,7 @@ struct Inner {
     default_bridge: LinkName,
     families: Families,
     table: Table,
+    passage: Passage,
     ports: Arc<Ports>,
     networks: Mutex<Networks>,
     /// Held while a network comes or goes, since networks look at each other.
@@ -98,9 +101,11 @@ impl Bridge {
     /// A driver that has done nothing yet.
     pub fn new(config: Config) -> Result<Self, DriverError> {
         let nft = Nft::new(Some(config.host.clone()));
+        let families = Families { v4: config.iptables, v6: config.ip6tables };
         let inner = Inner {
             default_bridge: config.default_bridge.parse()?,
-            families: Families { v4: config.iptables, v6: config.ip6tables },
+            families,
+            passage: Passage::new(nft.clone(), &config.table, families)?,
             table: Table::new(nft, config.table.parse()?, &filter::LAYOUT)?,
             ports: Arc::new(Ports::new(config.host.clone())),
             networks: Mutex::default(),
@@ -113,7 +118,11 @@ impl Bridge {
     /// Brings back what somebody else took out of the packet filter. Blocks.
     pub fn restore(&self) -> Result<(), DriverError> {
         let inner = &self.inner;
-        if inner.filters() { Ok(inner.table.restore()?) } else { Ok(()) }
+        if inner.filters() {
+            inner.table.restore()?;
+            inner.open_passage()?;
+        }
+        Ok(())
     }
 
     async fn act<T: Send + 'static>(
@@ -160,11 +169,44 @@ impl Inner {
             }
             return Err(error);
         }
-        let mut networks = self.networks();
-        match networks.by_id.get_mut(id) {
-            Some(network) => network.settings = settings,
-            None => {
-                networks.by_id.insert(id.clone(), Network { settings, endpoints: Default::default() });
+        {
+            let mut networks = self.networks();
+            match networks.by_id.get_mut(id) {
+                Some(network) => network.settings = settings,
+                None => {
+                    networks.by_id.insert(id.clone(), Network { settings, endpoints: Default::default() });
+                }
+            }
+        }
+        self.open_passage()
+    }
+
+    /// Sees to it that what others filter lets our bridges through.
+    fn open_passage(&self) -> Result<(), DriverError> {
+        if !self.filters() {
+            return Ok(());
+        }
+        let bridges: BTreeSet<LinkName> =
+            self.networks().by_id.values().map(|network| network.settings.bridge.clone()).collect();
+        let handle = self.config.host.handle()?;
+        let ways_out: HashSet<u32> = handle
+            .routes()?
+            .iter()
+            .filter(|route| route.is_default())
+            .filter_map(|route| route.link)
+            .collect();
+        let links = handle.links()?.into_iter().filter(|link| ways_out.contains(&link.index));
+        let uplinks: Vec<String> = links.map(|link| link.name).collect();
+        self.passage.open(&Vec::from_iter(bridges), &uplinks)
+    }
+
+    /// Brings back what others took out of the packet filter, or have put in our way since. Costs next to nothing
+    /// where there is nothing to do.
+    fn look_after_rules(&self) -> Result<(), DriverError> {
+        if self.filters() {
+            self.table.look_after()?;
+            if self.passage.is_missing()? {
+                self.open_passage()?;
             }
         }
         Ok(())
@@ -196,17 +238,18 @@ impl Inner {
         };
         if self.filters() {
             let mut changes = filter::raze(id, &settings)?;
-            {
+            let last = {
                 let networks = self.networks();
                 let others = networks.by_id.iter().filter(|(other, _)| *other != id);
                 let others = others.map(|(other, network)| (other.as_str(), &network.settings));
                 changes.push(filter::departures(others, self.families)?);
-            }
-            self.table.commit(&changes)?;
+                networks.by_id.len() == 1
+            };
+            if last { self.table.remove()? } else { self.table.commit(&changes)? }
         }
         device::raze(&self.config.host, &self.config.table, &settings)?;
         self.networks().by_id.remove(id);
-        Ok(())
+        self.open_passage()
     }
 
     fn delete_endpoint(&self, id: &EndpointId) -> Result<(), DriverError> {
@@ -250,9 +293,10 @@ impl Inner {
             }
         }
         if self.filters() {
-            self.table.settle()?;
+            let none = self.networks().by_id.is_empty();
+            if none { self.table.remove()? } else { self.table.settle()? }
         }
-        Ok(())
+        self.open_passage()
     }
 
     fn uses_bridge(&self, name: &str) -> bool {

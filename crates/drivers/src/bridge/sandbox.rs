@@ -19,6 +19,7 @@ impl Inner {
             let (network, endpoint) = networks.endpoint(&request.id)?;
             (network.settings.clone(), endpoint.link.clone(), endpoint.mac)
         };
+        self.look_after_rules()?;
         let sandbox = Namespace::open(&request.sandbox_key)?;
         let handle = self.config.host.handle()?;
         let name = if request.name.is_empty() {

@@ -1,4 +1,4 @@
-//! What `nft -nj list table` says of chains and elements.
+//! What `nft -nj list` says of chains, rules and elements.
 
 use serde_json::Value;
 
@@ -24,6 +24,37 @@ pub(super) fn read(text: &str) -> Content {
         }
     }
     content
+}
+
+/// A rule of somebody's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its number, by which it is removed, or another one put before it.
+    pub handle: u64,
+    /// What it decides: `accept`, `jump NAME`, …; empty if it does something else.
+    pub verdict: String,
+    /// It decides so of every packet.
+    pub always: bool,
+}
+
+/// Reads the rules of a chain.
+pub(super) fn rules(text: &str) -> Vec<Rule> {
+    let whole: Value = serde_json::from_str(text).unwrap_or_default();
+    let objects = whole["nftables"].as_array().into_iter().flatten();
+    let one = |object: &Value| {
+        let rule = &object["rule"];
+        let handle = rule["handle"].as_u64()?;
+        let statements = rule["expr"].as_array()?;
+        let kind = |statement: &Value| statement.as_object().and_then(|fields| fields.keys().next().cloned());
+        let decides = ["accept", "drop", "return", "jump", "goto"];
+        let last =
+            statements.last().filter(|last| kind(last).is_some_and(|kind| decides.contains(&kind.as_str())));
+        let others = statements.len().saturating_sub(1);
+        let counts =
+            statements.iter().take(others).all(|statement| kind(statement).as_deref() == Some("counter"));
+        Some(Rule { handle, verdict: last.map(term).unwrap_or_default(), always: last.is_some() && counts })
+    };
+    objects.filter_map(one).collect()
 }
 
 fn name(object: &Value) -> Option<Ident> {
@@ -76,5 +107,23 @@ mod tests {
         assert_eq!(content.elements.len(), 5);
         assert!(content.chains.len() == 1 && content.chains.contains_key(&"to_1".parse().unwrap()));
         assert_eq!(read("nonsense"), Content::default());
+    }
+
+    #[test]
+    fn rules_are_read() {
+        let text = r#"{"nftables": [{"chain": {"name": "c"}},
+            {"rule": {"handle": 4, "expr": [{"match": {"op": "=="}}, {"accept": null}]}},
+            {"rule": {"handle": 5, "expr": [{"counter": {}}, {"jump": {"target": "MINE"}}]}},
+            {"rule": {"handle": 6, "expr": [{"counter": {}}]}},
+            {"rule": {"handle": 7, "expr": [{"return": null}]}}]}"#;
+        let rule = |handle, verdict: &str, always| Rule { handle, verdict: verdict.into(), always };
+        let expected = [
+            rule(4, "accept", false),
+            rule(5, "jump MINE", true),
+            rule(6, "", false),
+            rule(7, "return", true),
+        ];
+        assert_eq!(rules(text), expected);
+        assert_eq!(rules("nonsense"), []);
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here quotes. A script is put together from values whose types say that they are harmless: addresses,
 //! ports, [`LinkName`](crate::LinkName)s and [`Ident`]s.
 
+mod kernel;
 mod listing;
 mod table;
 
@@ -13,11 +14,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     str::FromStr,
+    sync::{Arc, OnceLock},
 };
 
+pub use kernel::{ChainInfo, Policy};
+pub use listing::Rule;
 pub use table::{Change, Table};
 
-use crate::{Error, ErrorKind, Namespace};
+use crate::{Error, ErrorKind, Handle, Namespace};
 
 /// The name of a table, a chain, a set or a map: a letter, then letters, digits, `_` and `-`; at most 64. Words of
 /// nft's own language (`missing`, `fwd`, …) are no names either, and only nft knows them all.
@@ -112,12 +116,13 @@ impl Script {
 pub struct Nft {
     program: PathBuf,
     namespace: Option<Namespace>,
+    handle: Arc<OnceLock<Handle>>,
 }
 
 impl Nft {
     /// Those of `namespace`, or of the namespace of whoever calls.
     pub fn new(namespace: Option<Namespace>) -> Self {
-        Self { program: "nft".into(), namespace }
+        Self { program: "nft".into(), namespace, handle: Arc::default() }
     }
 
     /// The same with another program in the place of `nft`.
@@ -145,9 +150,17 @@ impl Nft {
         self.list(&["-nj", "list", "table", &family.to_string(), &name.to_string()])
     }
 
-    /// A chain as text, with the numbers of its rules; `None` if there is none.
-    pub fn chain(&self, family: Family, table: &Ident, chain: &Ident) -> Result<Option<String>, Error> {
-        self.list(&["-a", "list", "chain", &family.to_string(), &table.to_string(), &chain.to_string()])
+    /// The rules of a chain in their order; `None` if there is no such chain.
+    pub fn rules(&self, family: Family, table: &Ident, chain: &Ident) -> Result<Option<Vec<Rule>>, Error> {
+        let text = self.list(&[
+            "-nj",
+            "list",
+            "chain",
+            &family.to_string(),
+            &table.to_string(),
+            &chain.to_string(),
+        ])?;
+        Ok(text.map(|text| listing::rules(&text)))
     }
 
     /// The names of all tables of a family.
