@@ -117,6 +117,7 @@ pub(crate) fn spec(
         userns_mode: host.userns_mode,
         network_mode: if config.network_disabled { "none".to_owned() } else { host.network_mode },
         networks: std::collections::BTreeMap::new(),
+        networks_settled: false,
         mac_address: String::new(),
         links: Vec::new(),
         cgroup_parent: host.cgroup_parent,

@@ -128,7 +128,7 @@ impl Filter {
             })
             && any(&self.networks, |network| {
                 let own = crate::networks::network_of_mode(&spec.network_mode);
-                (spec.networks.is_empty() && own == Some(network))
+                (spec.networks.is_empty() && !spec.networks_settled && own == Some(network))
                     || spec.networks.iter().any(|(name, own)| name == network || own.network_id == *network)
             })
             && self.is_task.is_none_or(|task| !task)

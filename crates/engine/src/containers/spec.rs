@@ -106,6 +106,8 @@ pub struct ContainerSpec {
     pub network_mode: String,
     /// What it wants of each network, by name or id; that of `network_mode` may be left out.
     pub networks: BTreeMap<String, EndpointSpec>,
+    /// `networks` is complete: none in it means none at all. So it is in every container that was made.
+    pub networks_settled: bool,
     /// The MAC address in the network of `network_mode`; empty: any.
     pub mac_address: String,
     /// `container:alias`: what it calls others on the default bridge.

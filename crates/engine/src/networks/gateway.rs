@@ -95,7 +95,7 @@ impl Inner {
     /// Gives a sandbox the default routes that its endpoints lead to, and tells drivers who is the way out now. Shows
     /// what came of it in the book.
     pub(super) async fn lead_out(
-        &self,
+        self: &Arc<Self>,
         container: &str,
         sandbox: &Path,
         about: &About,
@@ -133,7 +133,7 @@ impl Inner {
 
     /// Has an endpoint's driver make it the way out for these families, or none.
     async fn play(
-        &self,
+        self: &Arc<Self>,
         endpoint: &mut EndpointRecord,
         network: &NetworkRecord,
         roles: (bool, bool),
@@ -150,6 +150,9 @@ impl Inner {
             }
             note(endpoint, Event::Gave(Thing::Outside, outcome(&revoked)));
             endpoint.published.clear();
+            if endpoint.life.mark(Thing::Outside) == Mark::Maybe {
+                self.revoke_later(&endpoint.id);
+            }
         } else {
             let mut options: Options = about.labels();
             if !roles.1 && somebody_v6 {
@@ -178,6 +181,45 @@ impl Inner {
         self.book.show_endpoint(endpoint.clone());
         failpoint!("engine.network.connect.after_outside");
         Ok(())
+    }
+
+    /// Has a driver that did not answer end an endpoint's way to the outside, unless it became one again.
+    pub(super) fn revoke_later(self: &Arc<Self>, id: &str) {
+        let (inner, id) = (Arc::clone(self), id.to_owned());
+        self.tasks.spawn(async move {
+            let mut attempt = 0;
+            while inner.pause(attempt).await {
+                attempt += 1;
+                if inner.revoke_now(&id).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn revoke_now(&self, id: &str) -> Result<(), EngineError> {
+        let doubtful = |endpoint: &EndpointRecord| {
+            let led = endpoint.is_gateway || endpoint.is_gateway_v6;
+            !endpoint.life.leaving && !led && endpoint.life.mark(Thing::Outside) == Mark::Maybe
+        };
+        let found = self.book.read().endpoint(id).cloned();
+        let Some(endpoint) = found.filter(|endpoint| doubtful(endpoint)) else { return Ok(()) };
+        let Some(network) = self.book.network(&endpoint.network) else { return Ok(()) };
+        let (driver, _) = self.driver(&network.driver).await?;
+        let of = id_of(&endpoint);
+        let asked = driver.driver.revoke_external_connectivity(&of);
+        let what = "NetworkDriver.RevokeExternalConnectivity";
+        let revoked = within(self.budgets.give, what, asked).await;
+        let came_to = outcome(&revoked);
+        drop(self.book.change_endpoint(id, |endpoint| {
+            if doubtful(endpoint) {
+                note(endpoint, Event::Gave(Thing::Outside, came_to));
+            }
+        }));
+        match revoked {
+            Err(error) if came_to == Outcome::Unanswered => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Notes which ports are open. A plugin says it when asked how the endpoint is.

@@ -152,12 +152,13 @@ impl Life {
         Thing::ALL.into_iter().rev().find(|thing| self.mark(*thing) != Mark::No)
     }
 
-    /// Whether it works: it is in its sandbox, and nothing about it is doubtful.
+    /// Whether it works: it is in its sandbox. Whether it leads to the outside is another matter.
     pub(super) fn works(&self) -> bool {
         !self.leaving
             && self.endpoint == Mark::Yes
             && self.sandbox == Mark::Yes
-            && Thing::ALL.into_iter().all(|thing| self.mark(thing) != Mark::Maybe)
+            && self.address4 != Mark::Maybe
+            && self.address6 != Mark::Maybe
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn wishes(spec: &ContainerSpec) -> BTreeMap<String, EndpointSpec> {
     if let Some(default) = all.remove("default") {
         all.entry(BRIDGE.to_owned()).or_insert(default);
     }
-    if all.is_empty() {
+    if all.is_empty() && !spec.networks_settled {
         all.insert(main.to_owned(), EndpointSpec::default());
     }
     if let Some(own) = all.get_mut(main).filter(|own| own.mac_address.is_empty()) {
@@ -74,6 +74,12 @@ impl Networks {
             spec.networks.clear();
             return;
         }
+        let named = self.by_name(spec);
+        spec.networks = named;
+        spec.networks_settled = true;
+    }
+
+    fn by_name(&self, spec: &ContainerSpec) -> BTreeMap<String, EndpointSpec> {
         let facts = self.inner.book.read();
         let mut named = BTreeMap::new();
         for (name, mut wish) in wishes(spec) {
@@ -87,7 +93,7 @@ impl Networks {
                 }
             }
         }
-        spec.networks = named;
+        named
     }
 
     /// Decides which endpoints a start needs, and hands their records in. They hold nothing yet.

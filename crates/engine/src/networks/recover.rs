@@ -10,6 +10,7 @@ use super::{
     attach::{About, id_of, published},
     calls::within,
     kernel::namespace_path,
+    life::{Mark, Thing},
     plan::wishes,
     record::{EndpointRecord, NetworkRecord, Published, State},
 };
@@ -27,7 +28,8 @@ impl Networks {
         let own: Vec<_> = {
             let facts = inner.book.read();
             let ready = facts.networks().filter(|record| record.state == State::Ready);
-            ready.filter(|record| inner.is_builtin(record)).cloned().collect()
+            let held = ready.filter(|record| !record.special() && !record.config_only);
+            held.filter(|record| inner.is_builtin(record)).cloned().collect()
         };
         stream::iter(own)
             .for_each_concurrent(AT_ONCE, |record| async move {
@@ -191,6 +193,10 @@ impl Inner {
                 tracing::info!(container = %container.id, endpoint = %endpoint.id, "undoing a half-made connection");
                 self.take_away(endpoint, Some(&path)).await;
                 continue;
+            }
+            let led = endpoint.is_gateway || endpoint.is_gateway_v6;
+            if !led && endpoint.life.mark(Thing::Outside) != Mark::No {
+                self.revoke_later(&endpoint.id);
             }
             let again = self.tell_endpoint_again(&endpoint, &path, container).await;
             told = told.and(again);
