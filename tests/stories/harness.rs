@@ -29,6 +29,8 @@ pub struct Engine {
     pub dir: PathBuf,
     child: Option<Child>,
     extra: Vec<String>,
+    /// Subnets that no other story's networks are in, held by a lock on this file.
+    pool: (u8, fs::File),
 }
 
 /// Which program answers to the name `docker`.
@@ -85,8 +87,13 @@ impl Engine {
         };
         std::os::unix::fs::symlink(docker, dir.join("home/bin/docker")).unwrap();
         std::os::unix::fs::symlink(PINTLE, dir.join("home/bin/pintle")).unwrap();
-        let mut engine =
-            Self { kind, dir, child: None, extra: extra.iter().map(|flag| (*flag).to_owned()).collect() };
+        let mut engine = Self {
+            kind,
+            dir,
+            child: None,
+            extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
+            pool: pool(),
+        };
         engine.boot(&[]);
         engine
     }
@@ -118,6 +125,10 @@ impl Engine {
             Kind::Pintle => {
                 let mut command = Command::new(PINTLE);
                 command.arg("daemon").args(["--plugin-sockets", &format!("{dir}/plugins")]);
+                if !self.extra.iter().any(|flag| flag.starts_with("--default-address-pool")) {
+                    let base = format!("base=10.{}.0.0/16,size=24", self.pool.0);
+                    command.args(["--default-address-pool", &base]);
+                }
                 command
             }
             Kind::Dockerd => {
@@ -298,7 +309,30 @@ impl Engine {
                 let _ = Command::new("umount").args(["-l", mount]).stderr(Stdio::null()).status();
             }
         }
+        if self.kind == Kind::Pintle {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            if let Err(error) = runtime.block_on(pintle_daemon::clear_networks(&self.dir.join("exec"))) {
+                eprintln!("the networks of {} stay: {error:#}", self.dir.display());
+            }
+        }
     }
+
+    /// The second byte of the 10.x.0.0/16 that this engine takes its subnets from.
+    pub fn pool(&self) -> u8 {
+        self.pool.0
+    }
+}
+
+/// Stories run side by side, and engines look at each other's routes only when they choose.
+fn pool() -> (u8, fs::File) {
+    for number in 100..=250 {
+        let path = format!("/tmp/pintle-story-pool-{number}");
+        let file = fs::File::options().create(true).append(true).open(path).unwrap();
+        if file.try_lock().is_ok() {
+            return (number, file);
+        }
+    }
+    panic!("more than 150 stories at a time");
 }
 
 impl Drop for Engine {

@@ -12,7 +12,8 @@ use pintle_engine::{
     Journal,
     containers::{self, Containers},
     events::{Event, Events, Kind},
-    networks::{self, HostDrivers, Networks, NoResolver},
+    networks::{HostDrivers, Networks},
+    resolver::EmbeddedDns,
     volumes::Volumes,
 };
 use pintle_host::{Host, HostConfig, PluginEvent};
@@ -26,6 +27,7 @@ use crate::{
     app::{App, Prunes},
     builtins,
     config::Config,
+    networking,
 };
 
 /// The options of the image store that the configuration asks for.
@@ -85,11 +87,17 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     let volumes = Volumes::open(root, store.clone(), host.clone(), local, events.clone())
         .context("opening the volumes")?;
     let journal = Journal::open(store).context("opening the journal")?;
+    let names = networking::Names::of(&config.exec_root);
+    let drivers = HostDrivers::new(
+        host.clone(),
+        builtins::network_drivers(&config.network, &names, root).context("opening the network drivers")?,
+        builtins::ipam_drivers(&config.network, &id).context("opening the IPAM drivers")?,
+    );
     let networks = Networks::open(
-        network_config(&config),
+        networking::network_config(&config, &names).context("configuring the default network")?,
         journal.clone(),
-        Arc::new(HostDrivers::new(host.clone(), builtins::network_drivers(), builtins::ipam_drivers())),
-        Arc::new(NoResolver),
+        Arc::new(drivers),
+        Arc::new(EmbeddedDns::new()),
         events.clone(),
     )
     .context("opening the networks")?;
@@ -138,10 +146,6 @@ pub(crate) async fn restore(app: Arc<App>, restored: watch::Sender<bool>) {
     app.volumes.reconcile().await;
     app.containers.start_wanted();
     tracing::info!("everything that was wanted has had its first chance to start");
-}
-
-fn network_config(config: &Config) -> networks::Config {
-    networks::Config { exec_root: config.exec_root.clone(), ..networks::Config::default() }
 }
 
 fn container_config(config: &Config) -> containers::Config {

@@ -11,7 +11,7 @@
 //! | `routes` | one file for each resource of the API |
 //! | `convert` | the API's shapes to and from the engine's |
 //! | `status` | kinds of errors become HTTP statuses, here alone |
-//! | `builtins` | the drivers that are linked in |
+//! | `builtins`, `networking` | the drivers that are linked in; what the configuration says of networks |
 
 mod app;
 mod boot;
@@ -24,6 +24,7 @@ mod hijack;
 mod http;
 mod listen;
 mod logging;
+mod networking;
 mod notify;
 mod reload;
 mod rights;
@@ -35,3 +36,4 @@ mod tls;
 pub use config::{Config, Options};
 pub use daemon::{Daemon, run, start};
 pub use logging::Log;
+pub use networking::clear_networks;

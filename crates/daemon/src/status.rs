@@ -38,6 +38,11 @@ impl Failure {
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
+
+    /// The same failure, saying first what was being done.
+    pub(crate) fn context(self, what: impl std::fmt::Display) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
 }
 
 fn of_engine(kind: Engine) -> StatusCode {

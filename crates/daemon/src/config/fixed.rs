@@ -24,6 +24,7 @@ fixed! {
     pidfile = "pidfile",
     group = "group",
     tls = "tls",
+    network = "bridge, bip, dns and the others of networks",
     plugin_sockets = "plugin-sockets",
     plugin_spec_dirs = "plugin-spec-dirs",
     cgroup_parent = "cgroup-parent",

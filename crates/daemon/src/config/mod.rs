@@ -2,6 +2,8 @@
 
 mod address;
 mod fixed;
+mod network;
+mod network_options;
 mod options;
 mod raw;
 
@@ -11,6 +13,8 @@ use std::{
 };
 
 pub use address::Address;
+pub use network::{AddressPool, Bridge, Cni, Network};
+pub use network_options::NetworkOptions;
 pub use options::Options;
 use raw::Raw;
 pub use raw::RuntimeEntry;
@@ -86,6 +90,8 @@ pub struct Config {
     pub init: bool,
     /// Whether containers get no new privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// What networks are made by.
+    pub network: Network,
     /// Where plugins listen.
     pub plugin_sockets: PathBuf,
     /// Where files that describe legacy plugins are looked for.
@@ -167,6 +173,7 @@ impl Config {
         refuse_what_would_be_a_lie(&raw)?;
         let warnings = warnings(&raw);
         let tls = tls(&raw);
+        let network = Network::check(&raw)?;
         let debug = raw.debug.unwrap_or(false);
         let hosts = match raw.hosts {
             Some(hosts) if !hosts.is_empty() => {
@@ -243,6 +250,7 @@ impl Config {
             log_opts: raw.log_opts.unwrap_or_default(),
             init: raw.init.unwrap_or(false),
             no_new_privileges: raw.no_new_privileges.unwrap_or(false),
+            network,
             plugin_sockets: absolute("plugin-sockets", raw.plugin_sockets, "/run/docker/plugins")?,
             plugin_spec_dirs: raw.plugin_spec_dirs.map_or_else(
                 || vec!["/etc/docker/plugins".into(), "/usr/lib/docker/plugins".into()],

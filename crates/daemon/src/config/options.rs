@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::raw::Raw;
+use super::{network_options::NetworkOptions, raw::Raw};
 
 /// The flags of `pintle daemon`. They are dockerd's where dockerd has them, since scripts and test harnesses
 /// pass them; what is not given here may be given in the configuration file.
@@ -57,7 +57,7 @@ pub struct Options {
     /// Accepted if it is overlay2 or overlayfs
     #[arg(short = 's', long, value_name = "NAME")]
     pub storage_driver: Option<String>,
-    /// Accepted without effect: nothing is published yet
+    /// Accepted: the kernel forwards published ports, on loopback too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub userland_proxy: Option<bool>,
     /// Accepted with a warning: there is no containerd
@@ -108,15 +108,9 @@ pub struct Options {
     /// No container gets new privileges unless it says so
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_new_privileges: Option<bool>,
-    /// Accepted without effect: iptables is not touched yet
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub iptables: Option<bool>,
-    /// Accepted without effect: iptables is not touched yet
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub ip6tables: Option<bool>,
-    /// Accepted without effect: there is no bridge yet
-    #[arg(short = 'b', long, value_name = "NAME")]
-    pub bridge: Option<String>,
+    /// What networks are made by
+    #[command(flatten)]
+    pub network: NetworkOptions,
     /// Accepted without effect
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub experimental: Option<bool>,
@@ -182,12 +176,9 @@ impl Options {
             log_opts: pairs("log-opt", &self.log_opts)?,
             init: self.init,
             no_new_privileges: self.no_new_privileges,
-            iptables: self.iptables.map(serde_json::Value::Bool),
-            ip6tables: self.ip6tables.map(serde_json::Value::Bool),
-            bridge: self.bridge.clone().map(serde_json::Value::String),
             experimental: self.experimental.map(serde_json::Value::Bool),
             plugin_sockets: self.plugin_sockets.clone(),
-            ..Raw::default()
+            ..self.network.to_raw()?
         })
     }
 }

@@ -42,6 +42,39 @@ pub struct UlimitEntry {
     pub soft: i64,
 }
 
+/// One entry of `default-address-pools`: a network, and the prefix length of the subnets that it is cut into.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolEntry {
+    /// The network.
+    pub base: String,
+    /// The prefix length.
+    pub size: i64,
+}
+
+/// `plugins`: what is configured of whole kinds of plugins.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginsEntry {
+    /// Networks from CNI's configuration files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cni: Option<CniEntry>,
+}
+
+/// `plugins.cni`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct CniEntry {
+    /// Whether the network driver `cni` is there.
+    pub enabled: bool,
+    /// Where the network configurations are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_path: Option<String>,
+    /// Where the plugins are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binary_path: Option<String>,
+}
+
 macro_rules! settings {
     ($($field:ident: $type:ty = $key:literal;)*) => {
         /// Settings as written. `None`: not given.
@@ -104,6 +137,30 @@ settings! {
     live_restore: bool = "live-restore";
     storage_driver: String = "storage-driver";
     userland_proxy: bool = "userland-proxy";
+    bridge: String = "bridge";
+    bip: String = "bip";
+    bip6: String = "bip6";
+    fixed_cidr: String = "fixed-cidr";
+    fixed_cidr_v6: String = "fixed-cidr-v6";
+    default_gateway: String = "default-gateway";
+    default_gateway_v6: String = "default-gateway-v6";
+    mtu: i64 = "mtu";
+    ip: String = "ip";
+    ipv6: bool = "ipv6";
+    icc: bool = "icc";
+    iptables: bool = "iptables";
+    ip6tables: bool = "ip6tables";
+    ip_forward: bool = "ip-forward";
+    ip_masq: bool = "ip-masq";
+    dns: Vec<String> = "dns";
+    dns_opts: Vec<String> = "dns-opts";
+    dns_search: Vec<String> = "dns-search";
+    host_gateway_ip: String = "host-gateway-ip";
+    host_gateway_ips: Vec<String> = "host-gateway-ips";
+    default_address_pools: Vec<PoolEntry> = "default-address-pools";
+    default_network_opts: BTreeMap<String, StringMap> = "default-network-opts";
+    default_network_driver: String = "default-network-driver";
+    plugins: PluginsEntry = "plugins";
     containerd: String = "containerd";
     containerd_namespace: String = "containerd-namespace";
     containerd_plugin_namespace: String = "containerd-plugin-namespace";
@@ -131,38 +188,22 @@ settings! {
     seccomp_profile: String = "seccomp-profile";
     // Accepted with a warning.
     allow_nondistributable_artifacts: Value = "allow-nondistributable-artifacts";
+    allow_direct_routing: Value = "allow-direct-routing";
+    bridge_accept_fwmark: Value = "bridge-accept-fwmark";
+    firewall_backend: Value = "firewall-backend";
+    ip_forward_no_drop: Value = "ip-forward-no-drop";
     api_cors_header: Value = "api-cors-header";
-    bip: Value = "bip";
-    bridge: Value = "bridge";
     builder: Value = "builder";
     cdi_spec_dirs: Value = "cdi-spec-dirs";
-    default_address_pools: Value = "default-address-pools";
     default_cgroupns_mode: Value = "default-cgroupns-mode";
-    default_gateway: Value = "default-gateway";
-    default_gateway_v6: Value = "default-gateway-v6";
     default_ipc_mode: Value = "default-ipc-mode";
-    default_network_opts: Value = "default-network-opts";
-    dns: Value = "dns";
-    dns_opts: Value = "dns-opts";
-    dns_search: Value = "dns-search";
     exec_opts: Value = "exec-opts";
     experimental: Value = "experimental";
     features: Value = "features";
-    fixed_cidr: Value = "fixed-cidr";
-    fixed_cidr_v6: Value = "fixed-cidr-v6";
-    host_gateway_ips: Value = "host-gateway-ips";
-    icc: Value = "icc";
     init_path: Value = "init-path";
-    ip: Value = "ip";
-    ip_forward: Value = "ip-forward";
-    ip_masq: Value = "ip-masq";
-    ip6tables: Value = "ip6tables";
-    iptables: Value = "iptables";
-    ipv6: Value = "ipv6";
     log_format: Value = "log-format";
     metrics_addr: Value = "metrics-addr";
     min_api_version: Value = "min-api-version";
-    mtu: Value = "mtu";
     network_control_plane_mtu: Value = "network-control-plane-mtu";
     network_diagnostic_port: Value = "network-diagnostic-port";
     node_generic_resources: Value = "node-generic-resources";

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use pintle_api::{
     StringMap,
-    container::{self, Config, MountPoint, Port, Summary, SummaryHostConfig, SummaryNetworks, Words},
+    container::{self, Config, MountPoint, Summary, SummaryHostConfig, SummaryNetworks, Words},
     host_config::HostConfig,
     inspect::{self, GraphDriver, NetworkSettings},
-    network::EndpointSettings,
     time,
+    version::ApiVersion,
 };
-use pintle_engine::containers::{Container, PathStat, Size, State};
+use pintle_engine::{
+    containers::{Container, PathStat, Size, State},
+    networks::ContainerNetworks,
+};
 use serde::de::DeserializeOwned;
 
-use super::since;
+use super::{network, since};
 
 /// What inspect needs beyond the snapshot.
 pub(crate) struct Surroundings {
@@ -22,6 +25,10 @@ pub(crate) struct Surroundings {
     pub(crate) log_path: Option<std::path::PathBuf>,
     pub(crate) exec_ids: Vec<String>,
     pub(crate) size: Option<Size>,
+    /// What it wants of networks and what it has.
+    pub(crate) networks: ContainerNetworks,
+    /// The client's version.
+    pub(crate) version: ApiVersion,
     /// What a container gets that names no control group name space mode.
     pub(crate) cgroupns_mode: &'static str,
     pub(crate) default_shm_size: i64,
@@ -40,7 +47,7 @@ fn part<T: DeserializeOwned + Default>(container: &Container, key: &str) -> T {
 /// `GET /containers/{id}/json`.
 pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::Container {
     let file = |name: &str| around.dir.join(name).to_string_lossy().into_owned();
-    let networks = networks(container);
+    let network_settings = network_settings(container, &around);
     inspect::Container {
         id: container.id.clone(),
         created: time::rfc3339_nano(container.created),
@@ -75,15 +82,7 @@ pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::C
         size_root_fs: around.size.map(|size| signed(size.root)),
         mounts: mounts(container),
         config: config(container),
-        network_settings: NetworkSettings {
-            networks,
-            ports: if container.life.run().is_some() {
-                container.spec.exposed_ports.iter().map(|port| (port.clone(), None)).collect()
-            } else {
-                BTreeMap::new()
-            },
-            ..NetworkSettings::default()
-        },
+        network_settings,
         ..inspect::Container::default()
     }
 }
@@ -145,7 +144,7 @@ fn host_config(container: &Container, cgroupns_mode: &str, default_shm_size: i64
             default.clone_into(text);
         }
     };
-    fill(&mut host.network_mode, "default");
+    network_mode(container).clone_into(&mut host.network_mode);
     fill(&mut host.ipc_mode, "private");
     fill(&mut host.cgroupns_mode, if spec.privileged { "host" } else { cgroupns_mode });
     fill(&mut host.runtime, crate::config::EMBEDDED_RUNTIME);
@@ -196,26 +195,52 @@ fn mounts(container: &Container) -> Vec<MountPoint> {
         .collect()
 }
 
-/// The network's name as clients filter by it.
-fn network_name(container: &Container) -> &str {
+/// The network that the container's mode means.
+fn network_mode(container: &Container) -> &str {
     match container.spec.network_mode.as_str() {
         "" | "default" => "bridge",
         name => name,
     }
 }
 
-fn networks(container: &Container) -> BTreeMap<String, EndpointSettings> {
-    let name = network_name(container);
-    let endpoint = EndpointSettings {
-        network_id: crate::routes::networks::id_of(name).unwrap_or_default(),
-        ..EndpointSettings::default()
-    };
-    [(name.to_owned(), endpoint)].into()
+/// The container's networks, with the default one's addresses repeated where older clients look for them.
+fn network_settings(container: &Container, around: &Surroundings) -> NetworkSettings {
+    let mut networks = network::endpoints(&around.networks);
+    if around.version < ApiVersion::minor(45) {
+        // Such clients look for the short id and the host name among the aliases.
+        for (name, endpoint) in &mut networks {
+            if !matches!(name.as_str(), "bridge" | "host" | "none") {
+                let aliases = endpoint.aliases.get_or_insert_default();
+                for own in [container.short_id(), container.hostname()] {
+                    if !aliases.iter().any(|alias| alias == own) {
+                        aliases.push(own.to_owned());
+                    }
+                }
+            }
+        }
+    }
+    let main = networks.get("bridge").cloned().unwrap_or_default();
+    NetworkSettings {
+        sandbox_id: around.networks.sandbox_id.clone(),
+        sandbox_key: around.networks.sandbox_key.to_string_lossy().into_owned(),
+        ports: network::port_map(&around.networks),
+        endpoint_id: main.endpoint_id,
+        gateway: main.gateway,
+        global_ipv6_address: main.global_ipv6_address,
+        global_ipv6_prefix_len: main.global_ipv6_prefix_len,
+        ip_address: main.ip_address,
+        ip_prefix_len: main.ip_prefix_len,
+        ipv6_gateway: main.ipv6_gateway,
+        mac_address: main.mac_address,
+        networks,
+        ..NetworkSettings::default()
+    }
 }
 
 /// One entry of `GET /containers/json`.
 pub(crate) fn summary(
     container: &Container,
+    networks: &ContainerNetworks,
     size: Option<Size>,
     image: String,
     now: DateTime<Utc>,
@@ -229,7 +254,6 @@ pub(crate) fn summary(
             command.push_str(word);
         }
     }
-    let running = container.life.run().is_some();
     Summary {
         id: container.id.clone(),
         names: vec![format!("/{}", container.name)],
@@ -237,27 +261,19 @@ pub(crate) fn summary(
         image_id: container.image_id.clone(),
         command,
         created: container.created.timestamp(),
-        ports: if running { ports(&container.spec.exposed_ports) } else { Vec::new() },
+        ports: network::ports(networks),
         size_rw: size.map(|size| signed(size.rw)),
         size_root_fs: size.map(|size| signed(size.root)),
         labels: container.spec.labels.clone(),
         state: container.life.status().to_owned(),
         status: since::status(container, now),
         host_config: SummaryHostConfig {
-            network_mode: network_name(container).to_owned(),
+            network_mode: network_mode(container).to_owned(),
             annotations: StringMap::new(),
         },
-        network_settings: SummaryNetworks { networks: networks(container) },
+        network_settings: SummaryNetworks { networks: network::endpoints(networks) },
         mounts: mounts(container),
     }
-}
-
-fn ports(exposed: &[String]) -> Vec<Port> {
-    let port = |text: &String| {
-        let (port, kind) = text.split_once('/').unwrap_or((text, "tcp"));
-        Some(Port { private_port: port.parse().ok()?, kind: kind.to_owned(), ..Port::default() })
-    };
-    exposed.iter().filter_map(port).collect()
 }
 
 /// What `X-Docker-Container-Path-Stat` says. The mode is Go's, which is what the image store's `stat` gives.

@@ -1,8 +1,10 @@
 //! The API's shapes to and from the engine's. Pure: nothing here asks anybody anything.
 
 pub(crate) mod container;
+pub(crate) mod endpoints;
 pub(crate) mod event;
 pub(crate) mod image;
+pub(crate) mod network;
 pub(crate) mod plugin;
 pub(crate) mod since;
 pub(crate) mod spec;

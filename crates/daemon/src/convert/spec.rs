@@ -3,6 +3,7 @@
 use pintle_api::{
     container::{Config, NetworkingConfig, UpdateRequest},
     host_config::{self, HostConfig},
+    version::ApiVersion,
 };
 use pintle_engine::containers::{
     ContainerSpec, DeviceSpec, LogConfig, MountKind, MountSpec, Resources, RestartMode, RestartPolicy,
@@ -10,14 +11,19 @@ use pintle_engine::containers::{
 };
 use serde_json::json;
 
+use super::{
+    endpoints::{Whole, endpoints},
+    network,
+};
 use crate::{config, status::Failure};
 
 /// What the engine shall make, and what the client should know about it.
 pub(crate) fn spec(
     config: Config,
-    host: HostConfig,
+    mut host: HostConfig,
     networking: NetworkingConfig,
     platform: Option<String>,
+    version: ApiVersion,
     defaults: &config::Config,
 ) -> Result<(ContainerSpec, Vec<String>), Failure> {
     let mut warnings = Vec::new();
@@ -27,14 +33,9 @@ pub(crate) fn spec(
     }) {
         warnings.push("Health checks are not run in this version".to_owned());
     }
-    if host.publish_all_ports
-        || host
-            .port_bindings
-            .as_ref()
-            .is_some_and(|ports| ports.values().flatten().any(|bindings| !bindings.is_empty()))
-    {
-        warnings.push("Ports are not published in this version: the default network is a private namespace with loopback only".to_owned());
-    }
+    let whole =
+        Whole { mode: &host.network_mode, mac_address: &config.mac_address, sysctls: &mut host.sysctls };
+    let networks = endpoints(networking.clone(), whole, version, &mut warnings)?;
     let document = json!({ "Config": config, "HostConfig": host, "NetworkingConfig": networking });
     let resources = resources(&host);
     let mut security_opt = host.security_opt.unwrap_or_default();
@@ -75,8 +76,8 @@ pub(crate) fn spec(
         stop_timeout: config.stop_timeout,
         volumes: config.volumes.unwrap_or_default().into_keys().collect(),
         exposed_ports: config.exposed_ports.into_keys().collect(),
-        publish: Vec::new(),
-        publish_all: false,
+        publish: host.port_bindings.as_ref().map(network::publish).unwrap_or_default(),
+        publish_all: host.publish_all_ports,
         binds: host.binds.unwrap_or_default(),
         mounts,
         tmpfs: host.tmpfs,
@@ -116,10 +117,11 @@ pub(crate) fn spec(
         cgroupns_mode: host.cgroupns_mode,
         userns_mode: host.userns_mode,
         network_mode: if config.network_disabled { "none".to_owned() } else { host.network_mode },
-        networks: std::collections::BTreeMap::new(),
+        networks,
         networks_settled: false,
+        // It is among what is wanted of the network that it means.
         mac_address: String::new(),
-        links: Vec::new(),
+        links: host.links.unwrap_or_default(),
         cgroup_parent: host.cgroup_parent,
         oom_score_adj: host.oom_score_adj,
         extra_hosts: host.extra_hosts.unwrap_or_default(),
@@ -301,7 +303,7 @@ mod tests {
         let dir = std::path::Path::new("/tmp/x");
         let defaults = config::Config::private(dir, dir, dir).unwrap();
         let (config, host, networking) = decode::<CreateRequest>(text.as_bytes()).unwrap().into_parts();
-        spec(config, host, networking, None, &defaults)
+        spec(config, host, networking, None, pintle_api::version::MAX, &defaults)
     }
 
     #[test]
@@ -335,9 +337,22 @@ mod tests {
         ] {
             read(text).expect_err(text);
         }
-        let (_, warnings) =
-            read(r#"{"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}}"#).unwrap();
-        assert!(warnings[0].starts_with("Ports are not published"), "{warnings:?}");
+    }
+
+    #[test]
+    fn ports_and_networks_are_understood() {
+        let (spec, warnings) = read(
+            r#"{"ExposedPorts":{"80/tcp":{},"81/udp":{}},"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]},
+                "PublishAllPorts":true,"NetworkMode":"n1","Links":["db:x"],"Dns":["9.9.9.9"]},
+                "NetworkingConfig":{"EndpointsConfig":{"n1":{"Aliases":["a"]}}}}"#,
+        )
+        .unwrap();
+        assert_eq!(spec.exposed_ports, ["80/tcp", "81/udp"]);
+        assert_eq!((spec.publish[0].port.as_str(), spec.publish[0].host_port.as_str()), ("80/tcp", "8080"));
+        assert!(spec.publish_all && spec.publish.len() == 1);
+        assert_eq!((spec.network_mode.as_str(), spec.networks["n1"].aliases.len()), ("n1", 1));
+        assert_eq!((&spec.links[..], &spec.dns[..]), (&["db:x".to_owned()][..], &["9.9.9.9".to_owned()][..]));
+        assert_eq!(warnings, [""; 0]);
     }
 
     proptest! {
@@ -352,7 +367,7 @@ mod tests {
                 let dir = std::path::Path::new("/tmp/x");
                 let defaults = config::Config::private(dir, dir, dir).unwrap();
                 let (config, host, networking) = request.into_parts();
-                let _ = spec(config, host, networking, None, &defaults);
+                let _ = spec(config, host, networking, None, pintle_api::version::MAX, &defaults);
             }
         }
     }

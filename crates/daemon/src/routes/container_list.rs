@@ -22,12 +22,16 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
         size: call.query.truth("size"),
         filters: convert::filters(&call.query.filters()?),
     };
-    let all = app.containers().await.list(options).await?;
+    let containers = app.containers().await;
+    let all = containers.list(options).await?;
     let mut names = ImageNames::new(&app.images);
     let now = Utc::now();
     let all: Vec<_> = all
         .iter()
-        .map(|(container, size)| convert::container::summary(container, *size, names.of(container), now))
+        .map(|(container, size)| {
+            let networks = containers.networks(container);
+            convert::container::summary(container, &networks, *size, names.of(container), now)
+        })
         .collect();
     Ok(reply::ok(&all))
 }
@@ -69,6 +73,8 @@ pub(crate) async fn inspect(app: Arc<App>, call: Call) -> Outcome {
         log_path: containers.log_path(&container.id),
         exec_ids: containers.exec_ids(&container.id),
         size,
+        networks: containers.networks(&container),
+        version: call.version,
         cgroupns_mode: if Setup::detect() == Setup::Unified { "private" } else { "host" },
         default_shm_size: app.config.load().default_shm_size,
     };

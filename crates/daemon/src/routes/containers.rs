@@ -22,7 +22,8 @@ pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
     let request: CreateRequest = call.json().await?;
     let (config, host, networking) = request.into_parts();
     let platform = call.query.some("platform").map(str::to_owned);
-    let (spec, mut warnings) = convert::spec::spec(config, host, networking, platform, &app.config.load())?;
+    let (spec, mut warnings) =
+        convert::spec::spec(config, host, networking, platform, call.version, &app.config.load())?;
     let created = app.containers().await.create(call.query.some("name"), spec).await?;
     warnings.extend(created.warnings);
     Ok(reply::json(StatusCode::CREATED, &Created { id: created.id, warnings }))

@@ -46,7 +46,7 @@ pub(crate) async fn info(app: Arc<App>, _: Call) -> Outcome {
         driver_status: driver_status(&config),
         plugins: Plugins {
             volume: volume_drivers(&app).await,
-            network: names(builtins::NETWORK_DRIVERS),
+            network: network_drivers(&app).await,
             authorization: None,
             log: names(builtins::LOG_DRIVERS),
         },
@@ -57,8 +57,7 @@ pub(crate) async fn info(app: Arc<App>, _: Call) -> Outcome {
         cpu_shares: available.cpu_shares,
         cpu_set: available.cpuset,
         pids_limit: available.pids,
-        ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
-            .is_ok_and(|text| text.trim() == "1"),
+        ipv4_forwarding: forwards(),
         debug: config.debug,
         n_fd: count(std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)),
         oom_kill_disable: available.oom_kill_disable,
@@ -102,8 +101,25 @@ pub(crate) async fn info(app: Arc<App>, _: Call) -> Outcome {
     Ok(reply::ok(&info))
 }
 
+/// Built-in drivers, plugins that are at hand, and those that a network is made by.
+async fn network_drivers(app: &App) -> Vec<String> {
+    let mut all = app.networks.builtins();
+    if let Ok(found) = tokio::time::timeout(PATIENCE, app.host.network_drivers()).await {
+        all.extend(found.into_iter().filter(|(_, driver)| driver.is_ok()).map(|(name, _)| name));
+    }
+    let networks = app.networks.list(&pintle_engine::networks::Filters::default());
+    all.extend(networks.into_iter().map(|network| network.driver).filter(|driver| !driver.is_empty()));
+    all.sort();
+    all.dedup();
+    all
+}
+
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn forwards() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1")
 }
 
 /// Built-in drivers and legacy plugins; managed ones are not among them, as in Docker.
@@ -170,11 +186,7 @@ fn security_options(config: &Config) -> Vec<String> {
 }
 
 fn warnings(config: &Config, available: Available) -> Vec<String> {
-    let mut warnings = vec![
-        "WARNING: The default network is a private namespace with loopback only: containers reach nothing, and ports \
-         are not published, unless they use --network host"
-            .to_owned(),
-    ];
+    let mut warnings = Vec::new();
     for (present, text) in [
         (available.memory, "WARNING: No memory limit support"),
         (available.swap || !available.memory, "WARNING: No swap limit support"),
@@ -182,6 +194,7 @@ fn warnings(config: &Config, available: Available) -> Vec<String> {
         (available.cpu_shares, "WARNING: No cpu shares support"),
         (available.cpuset, "WARNING: No cpuset support"),
         (available.pids, "WARNING: No pids limit support"),
+        (forwards(), "WARNING: IPv4 forwarding is disabled"),
     ] {
         if !present {
             warnings.push(text.to_owned());

@@ -104,7 +104,7 @@ pub(crate) fn table() -> Vec<Route> {
         post("/networks/create", handler!(networks::create)),
         post("/networks/prune", handler!(networks::prune)),
         post("/networks/{}/connect", handler!(networks::connect)),
-        post("/networks/{}/disconnect", handler!(networks::connect)),
+        post("/networks/{}/disconnect", handler!(networks::disconnect)),
         get("/networks/{}", handler!(networks::inspect)),
         delete("/networks/{}", handler!(networks::remove)),
         // What this engine does not have

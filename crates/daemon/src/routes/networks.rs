@@ -1,93 +1,94 @@
-//! Networks: the three that every engine has. Making others comes with the network drivers.
+//! Networks.
 
 use std::sync::Arc;
 
 use http::StatusCode;
-use pintle_api::network::{Ipam, Network, Pruned};
+use pintle_api::network::{Connect, CreateRequest, Created, Disconnect, Pruned};
+use pintle_engine::networks::{Filters, PruneFilters};
 
 use crate::{
     app::App,
+    convert,
     http::{Call, reply, router::Outcome},
     status::Failure,
 };
 
-const NOTE: &str = "This version has no bridge: containers on it have a private namespace with loopback only";
+/// Since 1.28 lists do not say who is in a network.
+const LISTS_WITHOUT_MEMBERS: u16 = 28;
+/// Since 1.48 IPv4 can be left out.
+const IPV4_CAN_BE_LEFT_OUT: u16 = 48;
+/// Since 1.54 a connection can have a MAC address.
+const CONNECTIONS_HAVE_MAC_ADDRESSES: u16 = 54;
 
-/// Name, driver, id.
-const PREDEFINED: &[(&str, &str, &str)] = &[
-    ("bridge", "bridge", "7142c2c0fa97a1d3e58864ccf4fb4d0b851f4a2af45f49b4bea081f2e9a60cda"),
-    ("host", "host", "47b866e1b5c3bc1a1e0b91cfdf4af7a064848637abbf58ee823351cc750d719a"),
-    ("none", "null", "b3cfcdf1eb7fbc4c91b55c705bd0bb3f6162824186a85dc2c5d60a829923efa1"),
-];
-
-/// The id of a network by its name.
-pub(crate) fn id_of(name: &str) -> Option<String> {
-    PREDEFINED.iter().find(|(known, ..)| *known == name).map(|(_, _, id)| (*id).to_owned())
-}
-
-fn network((name, driver, id): &(&str, &str, &str)) -> Network {
-    let mut network = Network {
-        name: (*name).to_owned(),
-        id: (*id).to_owned(),
-        created: pintle_api::time::NEVER.to_owned(),
-        scope: "local".to_owned(),
-        driver: (*driver).to_owned(),
-        enable_ipv4: true,
-        ipam: Ipam { driver: "default".to_owned(), options: None, config: None },
-        ..Network::default()
-    };
-    if *name == "bridge" {
-        network.labels.insert("pintle.note".to_owned(), NOTE.to_owned());
-    }
-    network
-}
-
-fn find(name: &str) -> Result<&'static (&'static str, &'static str, &'static str), Failure> {
-    let exact = PREDEFINED.iter().find(|(known, _, id)| *known == name || *id == name);
-    exact
-        .or_else(|| PREDEFINED.iter().find(|(_, _, id)| id.starts_with(name)))
-        .ok_or_else(|| Failure::not_found(format!("network {name} not found")))
-}
-
-pub(crate) async fn list(_: Arc<App>, call: Call) -> Outcome {
-    let filters = call.query.filters()?;
-    filters.only(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
-    let dangling = filters.truth("dangling")?;
-    let wanted = |(name, driver, id): &&(&str, &str, &str)| {
-        let any = |key: &str, holds: &dyn Fn(&str) -> bool| !filters.has(key) || filters.get(key).any(holds);
-        any("name", &|wanted| name.contains(wanted))
-            && any("id", &|wanted| id.contains(wanted))
-            && any("driver", &|wanted| *driver == wanted)
-            && any("scope", &|wanted| wanted == "local")
-            && any("type", &|wanted| wanted == "builtin")
-            && !filters.has("label")
-            && dangling != Some(true)
-    };
-    let all: Vec<_> = PREDEFINED.iter().filter(wanted).map(network).collect();
+pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
+    let filters = Filters::new(&convert::filters(&call.query.filters()?))?;
+    // Who is in a network is known when the containers are.
+    app.containers().await;
+    let with_members = !call.since(LISTS_WITHOUT_MEMBERS);
+    let all = app.networks.list(&filters);
+    let all: Vec<_> = all.iter().map(|network| convert::network::network(network, with_members)).collect();
     Ok(reply::ok(&all))
 }
 
-pub(crate) async fn inspect(_: Arc<App>, call: Call) -> Outcome {
-    Ok(reply::ok(&network(find(&call.name)?)))
+pub(crate) async fn inspect(app: Arc<App>, call: Call) -> Outcome {
+    // There is nothing more to say of a network's services: there are none. It is checked all the same.
+    if let Some(verbose) = call.query.some("verbose").filter(|verbose| truth(verbose).is_none()) {
+        return Err(Failure::invalid(format!(
+            "invalid value for verbose: {verbose}: strconv.ParseBool: parsing {verbose:?}: invalid syntax"
+        )));
+    }
+    app.containers().await;
+    let network = convert::network::network(&app.networks.get(&call.name)?, true);
+    match call.query.some("scope") {
+        Some(scope) if scope != network.scope => {
+            Err(Failure::not_found(format!("network {} not found", call.name)))
+        }
+        _ => Ok(reply::ok(&network)),
+    }
 }
 
-pub(crate) async fn create(_: Arc<App>, _: Call) -> Outcome {
-    Err(Failure::not_implemented(
-        "pintle has no network drivers in this version: use the networks none and host",
-    ))
+/// As Go's `strconv.ParseBool` reads it.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
 }
 
-pub(crate) async fn connect(_: Arc<App>, call: Call) -> Outcome {
-    find(&call.name)?;
-    Err(Failure::not_implemented("pintle does not change a container's networks in this version"))
+pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
+    let request: CreateRequest = call.json().await?;
+    let spec = convert::network::create(request, call.since(IPV4_CAN_BE_LEFT_OUT));
+    let created = app.networks.create(spec).await?;
+    Ok(reply::json(StatusCode::CREATED, &Created { id: created.id, warning: created.warning }))
 }
 
-pub(crate) async fn remove(_: Arc<App>, call: Call) -> Outcome {
-    let (name, ..) = find(&call.name)?;
-    Err(Failure::new(StatusCode::FORBIDDEN, format!("{name} is a pre-defined network and cannot be removed")))
+pub(crate) async fn connect(app: Arc<App>, mut call: Call) -> Outcome {
+    let request: Connect = call.json().await?;
+    let mut settings = request.endpoint_config.unwrap_or_default();
+    if !call.since(CONNECTIONS_HAVE_MAC_ADDRESSES) {
+        settings.mac_address.clear();
+    }
+    let endpoint = convert::network::endpoint_spec(settings);
+    app.containers().await.connect(&request.container, &call.name, endpoint).await?;
+    Ok(reply::empty(StatusCode::OK))
 }
 
-pub(crate) async fn prune(_: Arc<App>, call: Call) -> Outcome {
-    call.query.filters()?.only(&["label", "label!", "until"])?;
-    Ok(reply::ok(&Pruned::default()))
+pub(crate) async fn disconnect(app: Arc<App>, mut call: Call) -> Outcome {
+    let request: Disconnect = call.json().await?;
+    app.containers().await.disconnect(&request.container, &call.name, request.force).await?;
+    Ok(reply::empty(StatusCode::OK))
+}
+
+pub(crate) async fn remove(app: Arc<App>, call: Call) -> Outcome {
+    app.containers().await;
+    app.networks.remove(&call.name).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+pub(crate) async fn prune(app: Arc<App>, call: Call) -> Outcome {
+    let filters = PruneFilters::new(&convert::filters(&call.query.filters()?))?;
+    app.containers().await;
+    let pruned = app.networks.prune(&filters).await?;
+    Ok(reply::ok(&Pruned { networks_deleted: (!pruned.is_empty()).then_some(pruned) }))
 }

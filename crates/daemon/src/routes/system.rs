@@ -113,7 +113,8 @@ pub(crate) async fn disk_usage(app: Arc<App>, call: Call) -> Outcome {
         usage.containers = Some(
             all.iter()
                 .map(|(container, size)| {
-                    convert::container::summary(container, *size, names.of(container), now)
+                    let networks = app.containers.networks(container);
+                    convert::container::summary(container, &networks, *size, names.of(container), now)
                 })
                 .collect(),
         );

@@ -17,7 +17,7 @@ use pintle_daemon::{Config, Daemon};
 
 /// An engine that a test talks to.
 pub struct House {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     /// Its socket.
     pub socket: PathBuf,
 }
@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         protocol::version_and_info,
         resources::volumes,
         resources::networks,
+        resources::networks_of_ones_own,
         resources::plugins_that_are_not_there,
         resources::events_since_and_until,
         containers::life_of_one,
@@ -88,6 +89,7 @@ async fn run(tests: &[Test], filter: Option<&str>) -> usize {
     }
     client::clear(&house).await;
     daemon.stop().await;
+    pintle_daemon::clear_networks(&house.dir.path().join("exec")).await.expect("the host as it was");
     if house.socket.exists() {
         println!("test the_socket_is_gone_afterwards ... FAILED");
         failed += 1;
@@ -102,7 +104,7 @@ async fn engine() -> (Arc<House>, Daemon) {
         Config::private(dir.path().join("data"), dir.path().join("exec"), &socket).expect("a configuration");
     let mut daemon = pintle_daemon::start(config).await.expect("an engine");
     daemon.ready().await;
-    let house = Arc::new(House { _dir: dir, socket });
+    let house = Arc::new(House { dir, socket });
     client::import_busybox(&house).await;
     (house, daemon)
 }

@@ -31,14 +31,94 @@ pub async fn volumes(house: Arc<House>) {
 
 pub async fn networks(house: Arc<House>) {
     let all = call(&house, "GET", "/networks", None).await.json();
-    let names: Vec<_> = all.as_array().into_iter().flatten().map(|network| network["Name"].clone()).collect();
+    let mut names: Vec<_> =
+        all.as_array().into_iter().flatten().filter_map(|network| network["Name"].as_str()).collect();
+    names.sort_unstable();
     assert_eq!(names, ["bridge", "host", "none"]);
     let host = call(&house, "GET", "/networks/host", None).await.json();
     let short = &host["Id"].as_str().unwrap_or_default()[..12];
     assert_eq!(call(&house, "GET", &format!("/networks/{short}"), None).await.json()["Name"], "host");
     assert_eq!(call(&house, "GET", "/networks/x", None).await.message(), "network x not found");
-    assert_eq!(call(&house, "POST", "/networks/create", Some(json!({"Name": "n"}))).await.status, 501);
-    assert_eq!(call(&house, "DELETE", "/networks/host", None).await.status, 403);
+    let host = call(&house, "GET", "/networks/host?scope=swarm", None).await;
+    assert_eq!((host.status, host.message()), (404, "network host not found".to_owned()));
+    let bad = call(&house, "GET", "/networks/host?verbose=maybe", None).await;
+    assert_eq!(
+        (bad.status, bad.message()),
+        (
+            400,
+            r#"invalid value for verbose: maybe: strconv.ParseBool: parsing "maybe": invalid syntax"#
+                .to_owned()
+        )
+    );
+    for predefined in ["bridge", "host", "none", "default"] {
+        let answer = call(&house, "POST", "/networks/create", Some(json!({"Name": predefined}))).await;
+        let text = format!("operation is not permitted on predefined {predefined} network ");
+        assert_eq!((answer.status, answer.message()), (403, text));
+    }
+    for predefined in ["bridge", "host", "none"] {
+        let answer = call(&house, "DELETE", &format!("/networks/{predefined}"), None).await;
+        let text = format!("{predefined} is a pre-defined network and cannot be removed");
+        assert_eq!((answer.status, answer.message()), (403, text));
+    }
+}
+
+pub async fn networks_of_ones_own(house: Arc<House>) {
+    let body = json!({"Name": "own", "Driver": "bridge", "Labels": {"a": "b"}, "Internal": true,
+        "IPAM": {"Config": [{"Subnet": "198.18.7.0/24", "Gateway": "198.18.7.1"}]}});
+    let made = call(&house, "POST", "/networks/create", Some(body.clone())).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let id = made.json()["Id"].as_str().unwrap_or_default().to_owned();
+    let again = call(&house, "POST", "/networks/create", Some(body)).await;
+    assert_eq!((again.status, again.message()), (409, "network with name own already exists".to_owned()));
+    let own = call(&house, "GET", &format!("/networks/{}", &id[..10]), None).await.json();
+    assert_eq!(
+        (&own["Name"], &own["Internal"], &own["Scope"]),
+        (&json!("own"), &json!(true), &json!("local"))
+    );
+    assert_eq!(own["IPAM"]["Config"], json!([{"Subnet": "198.18.7.0/24", "Gateway": "198.18.7.1"}]));
+    let listed = |filters: &str| {
+        let path = format!("/networks?filters={filters}");
+        let house = Arc::clone(&house);
+        async move { call(&house, "GET", &path, None).await }
+    };
+    for (filters, count) in [
+        ("%7B%22label%22%3A%7B%22a%3Db%22%3Atrue%7D%7D", 1),
+        ("%7B%22dangling%22%3A%7B%22true%22%3Atrue%7D%7D", 1),
+        ("%7B%22type%22%3A%7B%22builtin%22%3Atrue%7D%7D", 3),
+        ("%7B%22driver%22%3A%7B%22bridge%22%3Atrue%7D%7D", 2),
+        ("%7B%22name%22%3A%7B%22ow%22%3Atrue%7D%7D", 1),
+    ] {
+        let list = listed(filters).await.json();
+        assert_eq!(list.as_array().map(Vec::len), Some(count), "{filters}: {list}");
+    }
+    let bad = listed("%7B%22odd%22%3A%5B%22x%22%5D%7D").await;
+    assert_eq!((bad.status, bad.message()), (400, "invalid filter 'odd'".to_owned()));
+    let missing = call(&house, "POST", "/networks/own/connect", Some(json!({"Container": "nobody"}))).await;
+    assert_eq!((missing.status, missing.message()), (404, "No such container: nobody".to_owned()));
+    let created = call(
+        &house,
+        "POST",
+        "/containers/create?name=member",
+        Some(json!({"Image": "box", "Cmd": ["true"]})),
+    )
+    .await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    let wish = json!({"Container": "member", "EndpointConfig": {"Aliases": ["m"], "IPAMConfig": {"IPv4Address": "198.18.7.9"}}});
+    assert_eq!(call(&house, "POST", "/networks/own/connect", Some(wish)).await.status, 200);
+    let member = call(&house, "GET", "/containers/member/json", None).await.json();
+    let place = &member["NetworkSettings"]["Networks"]["own"];
+    assert_eq!(place["IPAMConfig"], json!({"IPv4Address": "198.18.7.9"}));
+    assert_eq!((&place["Aliases"], &place["IPAddress"]), (&json!(["m"]), &json!("")));
+    let leave = json!({"Container": "member"});
+    assert_eq!(call(&house, "POST", "/networks/own/disconnect", Some(leave)).await.status, 200);
+    assert_eq!(call(&house, "DELETE", "/containers/member", None).await.status, 204);
+    let path = "/networks/prune?filters=%7B%22label%22%3A%7B%22a%3Db%22%3Atrue%7D%7D";
+    let pruned = call(&house, "POST", path, None).await.json();
+    assert_eq!(pruned, json!({"NetworksDeleted": ["own"]}));
+    let pruned = call(&house, "POST", "/networks/prune", None).await.json();
+    assert_eq!(pruned, json!({"NetworksDeleted": null}));
+    let gone = call(&house, "DELETE", "/networks/own", None).await;
+    assert_eq!((gone.status, gone.message()), (404, "network own not found".to_owned()));
 }
 
 pub async fn plugins_that_are_not_there(house: Arc<House>) {

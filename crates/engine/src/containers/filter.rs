@@ -162,7 +162,7 @@ fn truth(key: &str, values: &[String]) -> Result<Option<bool>, EngineError> {
 }
 
 /// The instant of Docker's `until`: a duration ago (`10m`, `1h30m`), seconds since 1970, or RFC 3339.
-pub(super) fn until(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, EngineError> {
+pub(crate) fn until(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, EngineError> {
     let invalid = || EngineError::invalid(format!("invalid filter 'until={text}'"));
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(at.with_timezone(&Utc));

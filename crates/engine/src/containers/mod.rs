@@ -52,6 +52,7 @@ mod supervise;
 mod top;
 mod update;
 
+pub(crate) use filter::until;
 pub(crate) use names::new_id;
 pub use record::{Container, MountPoint};
 pub use request::{

@@ -95,6 +95,24 @@ pub struct PruneFilters {
 }
 
 impl PruneFilters {
+    /// Builds them from Docker's `filters` query; an unknown key is refused.
+    pub fn new(filters: &BTreeMap<String, Vec<String>>) -> Result<Self, EngineError> {
+        let mut parsed = Self::default();
+        for (key, values) in filters {
+            match key.as_str() {
+                "label" => parsed.labels = values.clone(),
+                "label!" => parsed.without_labels = values.clone(),
+                "until" => match values.as_slice() {
+                    [] => {}
+                    [instant] => parsed.until = Some(crate::containers::until(instant, Utc::now())?),
+                    _ => return Err(EngineError::invalid("more than one until filter specified")),
+                },
+                _ => return Err(EngineError::invalid(format!("invalid filter '{key}'"))),
+            }
+        }
+        Ok(parsed)
+    }
+
     /// Whether a network that nobody uses is to go.
     pub fn pass(&self, network: &Network) -> bool {
         self.until.is_none_or(|until| network.created < until)

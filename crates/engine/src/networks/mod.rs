@@ -192,6 +192,11 @@ impl Networks {
         })
     }
 
+    /// The names of the network drivers that are linked in.
+    pub fn builtins(&self) -> Vec<String> {
+        self.inner.drivers.builtins().into_iter().map(|driver| driver.name).collect()
+    }
+
     /// Every lease that networks hold, by plugin, for `Host::replace_leases`.
     pub fn holders(&self) -> Vec<(String, Holder)> {
         let inner = &self.inner;

@@ -33,6 +33,9 @@ pub async fn run(engine: &Engine) -> Vec<String> {
             leftovers.push(format!("process {pid}: {command}"));
         }
     }
+    if let Err(error) = pintle_daemon::clear_networks(&engine.exec_root()).await {
+        leftovers.push(format!("networks: {error:#}"));
+    }
     for mount in mounts(engine.dir()) {
         if let Err(error) = rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::DETACH) {
             leftovers.push(format!("mount {}: {error}", mount.display()));

@@ -42,6 +42,11 @@ impl Engine {
         format!("unix://{}", self.dir.join("pintle.sock").display())
     }
 
+    /// Where the engine keeps what runs.
+    pub fn exec_root(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
     /// The options of `pintle daemon`.
     pub fn options(&self) -> Vec<String> {
         let path = |name: &str| self.dir.join(name).display().to_string();

@@ -139,8 +139,12 @@ async fn tour(engine: &Engine, steps: &mut Steps<'_>, tidy: bool) -> Result<()> 
     steps.title("A volume of that plugin, in two containers");
     steps.run(&["volume", "create", "--driver", PLUGIN, VOLUME]).await?;
     let mount = format!("{VOLUME}:/data");
-    steps.run(&["run", "--rm", "-v", &mount, IMAGE, "write", "/data/greeting", TEXT]).await?;
-    let read = steps.run(&["run", "--rm", "-v", &mount, IMAGE, "cat", "/data/greeting"]).await?;
+    steps
+        .run(&["run", "--rm", "--network", "none", "-v", &mount, IMAGE, "write", "/data/greeting", TEXT])
+        .await?;
+    let read = steps
+        .run(&["run", "--rm", "--network", "none", "-v", &mount, IMAGE, "cat", "/data/greeting"])
+        .await?;
     if read.trim() != TEXT {
         bail!("the second container read {read:?}, not what the first one wrote");
     }
