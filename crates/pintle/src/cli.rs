@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::{Selection, TlsFiles};
-use crate::commands::{Done, completion, container, image, inspect, plugin, system, volume};
+use crate::commands::{Done, completion, container, image, inspect, network, plugin, system, volume};
 use crate::context::Context;
 use crate::credentials::ConfigFile;
 use crate::{man, quickstart};
@@ -106,6 +106,9 @@ pub enum Command {
     /// Manage volumes
     #[command(subcommand)]
     Volume(volume::VolumeCommand),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
     /// Manage images
     #[command(subcommand)]
     Image(Box<image::ImageCommand>),
@@ -203,6 +206,7 @@ impl Command {
             Self::Quickstart(c) => c.run().await,
             Self::Plugin(c) => Box::pin(c.run(context)).await,
             Self::Volume(c) => Box::pin(c.run(context)).await,
+            Self::Network(c) => Box::pin(c.run(context)).await,
             Self::Image(c) => Box::pin(c.run(context)).await,
             Self::Container(c) => Box::pin(c.run(context)).await,
             Self::System(c) => Box::pin(c.run(context)).await,
@@ -282,7 +286,8 @@ mod tests {
         for verb in "plugin create,plugin disable,plugin enable,plugin inspect,plugin install,plugin ls,plugin list,\
             plugin push,plugin rm,plugin remove,plugin set,plugin upgrade,plugin new,plugin validate,plugin build,\
             plugin test,plugin logs,plugin stats,plugin top,volume create,volume ls,volume inspect,volume rm,\
-            volume prune,image ls,image pull,image push,image load,image save,image import,image tag,image rm,\
+            volume prune,network create,network ls,network list,network inspect,network rm,network remove,\
+            network prune,network connect,network disconnect,image ls,image pull,image push,image load,image save,image import,image tag,image rm,\
             image inspect,image history,image prune,images,pull,push,load,save,import,tag,rmi,history,run,create,\
             start,stop,kill,restart,rename,rm,ps,container ls,container ps,container list,inspect,logs,exec,attach,\
             cp,export,top,wait,container prune,pause,unpause,stats,update,port,system info,system df,system events,\

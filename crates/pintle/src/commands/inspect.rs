@@ -90,6 +90,7 @@ impl InspectContainer {
 }
 
 one_kind!(InspectImage, "image", names::images);
+one_kind!(InspectNetwork, "network", names::networks);
 one_kind!(InspectVolume, "volume", names::volumes);
 one_kind!(InspectPlugin, "plugin", names::plugins);
 

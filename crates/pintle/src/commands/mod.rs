@@ -6,6 +6,7 @@ pub mod each;
 pub mod filter;
 pub mod image;
 pub mod inspect;
+pub mod network;
 pub mod plugin;
 pub mod prompt;
 pub mod system;

@@ -44,6 +44,16 @@ pub fn volumes(current: &OsStr) -> Vec<CompletionCandidate> {
     })
 }
 
+/// Networks.
+pub fn networks(current: &OsStr) -> Vec<CompletionCandidate> {
+    named(current, "/networks", |list| objects(list).map(|n| n.text("Name").to_owned()).collect())
+}
+
+/// Network drivers.
+pub fn network_drivers(current: &OsStr) -> Vec<CompletionCandidate> {
+    named(current, "/info", |info| info.at("Plugins").texts("Network"))
+}
+
 /// Plugins.
 pub fn plugins(current: &OsStr) -> Vec<CompletionCandidate> {
     named(current, "/plugins", |list| objects(list).map(|p| p.text("Name").to_owned()).collect())
@@ -58,7 +68,7 @@ pub fn volume_drivers(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Whatever `inspect` takes.
 pub fn anything(current: &OsStr) -> Vec<CompletionCandidate> {
-    [containers, images, volumes, plugins].into_iter().flat_map(|names| names(current)).collect()
+    [containers, images, networks, volumes, plugins].into_iter().flat_map(|names| names(current)).collect()
 }
 
 fn objects(list: &Value) -> impl Iterator<Item = &Value> {

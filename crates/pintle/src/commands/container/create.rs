@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::options::ContainerOptions;
 use super::spec::{self, Attached};
-use crate::client::Client;
+use crate::client::{ApiVersion, Client};
 use crate::commands::completion::names;
 use crate::commands::{Done, image};
 use crate::context::Context;
@@ -110,11 +110,18 @@ async fn request(
     options: &ContainerOptions,
     body: &Value,
 ) -> Result<Value, crate::client::ClientError> {
+    let mut body = body.clone();
+    // Since then it is the network's, where it stands as well; engines warn of the old place.
+    if client.version() >= ApiVersion(1, 44)
+        && let Some(body) = body.as_object_mut()
+    {
+        body.remove("MacAddress");
+    }
     client
         .post("/containers/create")
         .query_some("name", options.name.as_deref())
         .query_some("platform", options.platform.as_deref())
-        .json(body)
+        .json(&body)
         .value()
         .await
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::ports::displayed;
 use crate::commands::{Done, filter};
 use crate::context::Context;
 use crate::json::Fields;
@@ -148,7 +149,7 @@ fn cells(container: &Value, whole: bool) -> Row {
         ("Mounts", mounts.join(",").into()),
         ("Names", names.join(",").into()),
         ("Networks", networks.join(",").into()),
-        ("Ports", ports(container.list("Ports")).into()),
+        ("Ports", displayed(container.list("Ports")).into()),
         ("RunningFor", time::age(container.number("Created")).into()),
         ("Size", size(container).into()),
         ("State", container.text("State").into()),
@@ -163,21 +164,4 @@ fn size(container: &Value) -> String {
         0 => own,
         all => format!("{own} (virtual {})", units::size(all as f64)),
     }
-}
-
-/// `0.0.0.0:80->80/tcp, 81/tcp`.
-fn ports(ports: &[Value]) -> String {
-    let mut shown: Vec<String> = ports
-        .iter()
-        .map(|port| {
-            let inside = format!("{}/{}", port.number("PrivatePort"), port.text("Type"));
-            match (port.number("PublicPort"), port.text("IP")) {
-                (0, _) => inside,
-                (outside, ip) if ip.contains(':') => format!("[{ip}]:{outside}->{inside}"),
-                (outside, ip) => format!("{ip}:{outside}->{inside}"),
-            }
-        })
-        .collect();
-    shown.sort();
-    shown.join(", ")
 }

@@ -10,6 +10,7 @@ pub mod kill;
 pub mod list;
 pub mod logs;
 mod mounts;
+pub mod networks;
 pub mod options;
 pub mod pause;
 pub mod port;

@@ -1,6 +1,9 @@
 //! The options that `run` and `create` share. What they mean is in `spec`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::commands::completion::names;
 
 /// Docker's container options.
 #[derive(Debug, Clone, Default, Args)]
@@ -117,9 +120,12 @@ pub struct ContainerOptions {
     /// Keep STDIN open even if not attached
     #[arg(short = 'i', long)]
     pub interactive: bool,
-    /// IPv4 address
+    /// IPv4 address (e.g., 172.30.100.104)
     #[arg(long, value_name = "IP")]
-    pub ip: Option<String>,
+    pub ip: Option<std::net::Ipv4Addr>,
+    /// IPv6 address (e.g., 2001:db8::33)
+    #[arg(long, value_name = "IP")]
+    pub ip6: Option<std::net::Ipv6Addr>,
     /// IPC mode to use
     #[arg(long, value_name = "MODE")]
     pub ipc: Option<String>,
@@ -135,6 +141,9 @@ pub struct ContainerOptions {
     /// Add link to another container
     #[arg(long, value_name = "NAME[:ALIAS]")]
     pub link: Vec<String>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long = "link-local-ip", value_name = "IP")]
+    pub link_local_ip: Vec<std::net::IpAddr>,
     /// Logging driver for the container
     #[arg(long = "log-driver", value_name = "DRIVER")]
     pub log_driver: Option<String>,
@@ -163,7 +172,7 @@ pub struct ContainerOptions {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Connect a container to a network
-    #[arg(long, alias = "net", value_name = "NETWORK")]
+    #[arg(long, alias = "net", value_name = "NETWORK", add = ArgValueCompleter::new(names::networks))]
     pub network: Vec<String>,
     /// Add network-scoped alias for the container
     #[arg(long = "network-alias", alias = "net-alias", value_name = "NAME")]

@@ -3,6 +3,8 @@
 use anyhow::{Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 
+use crate::json::Fields;
+
 type Ports = Map<String, Value>;
 
 /// Exposed ports and port bindings.
@@ -17,6 +19,8 @@ pub fn parse(publish: &[String], expose: &[String]) -> Result<(Ports, Ports)> {
         }
     }
     for text in publish {
+        let long = long_form(text)?;
+        let text = long.as_deref().unwrap_or(text);
         let (address, protocol) = protocol(text)?;
         let (front, container) = address.rsplit_once(':').unwrap_or(("", address));
         let (ip, host) = match front.rsplit_once(':') {
@@ -24,6 +28,9 @@ pub fn parse(publish: &[String], expose: &[String]) -> Result<(Ports, Ports)> {
             // `127.0.0.1::80` has an empty host port; a lone front is a host port.
             None => ("", front),
         };
+        if !ip.is_empty() && ip.parse::<std::net::IpAddr>().is_err() {
+            bail!("invalid IP address: {ip}");
+        }
         let (from, to) = range(container)?;
         let hosts = if host.is_empty() { None } else { Some(range(host)?) };
         if hosts.is_some_and(|(first, last)| last - first != to - from && from != to) {
@@ -45,6 +52,66 @@ pub fn parse(publish: &[String], expose: &[String]) -> Result<(Ports, Ports)> {
         }
     }
     Ok((exposed, bindings))
+}
+
+/// `published=8080,target=80,protocol=tcp` as `8080:80/tcp`.
+fn long_form(text: &str) -> Result<Option<String>> {
+    if !text.contains('=') {
+        return Ok(None);
+    }
+    let (mut published, mut target, mut protocol) = ("", "", "tcp");
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("published", value)) => published = value,
+            Some(("target", value)) => target = value,
+            Some(("protocol", value)) => protocol = value,
+            Some((key, _)) if !key.is_empty() => {}
+            _ => bail!("invalid publish opts format (should be name=value but got '{field}')"),
+        }
+    }
+    Ok(Some(format!("{published}:{target}/{protocol}")))
+}
+
+/// `Ports` of a container in a list: `0.0.0.0:80->80/tcp, 81-83/tcp`. Ports that follow each other, and are the same on
+/// both sides, are one range, as in Docker.
+pub fn displayed(ports: &[Value]) -> String {
+    let mut ports: Vec<_> = ports
+        .iter()
+        .map(|port| {
+            (port.number("PrivatePort"), port.text("IP"), port.number("PublicPort"), port.text("Type"))
+        })
+        .collect();
+    ports.sort_unstable();
+    let joined = |ip: &str, port: &str| {
+        if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+    };
+    let range = |(ip, kind): (&str, &str), (first, last): (i64, i64)| {
+        let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        match ip {
+            "" => format!("{ports}/{kind}"),
+            ip => format!("{}->{ports}/{kind}", joined(ip, &ports)),
+        }
+    };
+    let (mut shown, mut elsewhere) = (Vec::new(), Vec::new());
+    // By address and protocol, the first and the last of the range that may still grow.
+    let mut open: Vec<((&str, &str), _)> = Vec::new();
+    for (inside, ip, outside, kind) in ports {
+        if !ip.is_empty() && outside != inside {
+            elsewhere.push(format!("{}->{inside}/{kind}", joined(ip, &outside.to_string())));
+            continue;
+        }
+        match open.iter_mut().find(|(key, _)| *key == (ip, kind)) {
+            None => open.push(((ip, kind), (inside, inside))),
+            Some((_, (_, last))) if inside == *last + 1 => *last = inside,
+            Some((key, ends)) => {
+                shown.push(range(*key, *ends));
+                *ends = (inside, inside);
+            }
+        }
+    }
+    shown.extend(open.into_iter().map(|(key, ends)| range(key, ends)));
+    shown.extend(elsewhere);
+    shown.join(", ")
 }
 
 fn protocol(text: &str) -> Result<(&str, String)> {
@@ -76,6 +143,7 @@ mod tests {
             ("127.0.0.1:8080:80", r#"{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}]}"#),
             ("127.0.0.1::80", r#"{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":""}]}"#),
             ("[::1]:8080:80", r#"{"80/tcp":[{"HostIp":"::1","HostPort":"8080"}]}"#),
+            ("published=8080,target=80,protocol=udp", r#"{"80/udp":[{"HostIp":"","HostPort":"8080"}]}"#),
             ("8000-8001:80", r#"{"80/tcp":[{"HostIp":"","HostPort":"8000-8001"}]}"#),
             (
                 "90-91:80-81",
@@ -84,8 +152,27 @@ mod tests {
         ] {
             assert_eq!(bindings(text).unwrap(), expected, "{text}");
         }
-        for text in ["", "x", "80/foo", "90-92:80-81", "70000", "5-4"] {
+        for text in ["", "x", "80/foo", "90-92:80-81", "70000", "5-4", "published=80,x", "a.b:80:80"] {
             assert!(bindings(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn ports_in_lists() {
+        let port = |ip: &str, inside: u16, outside: u16| json!({"IP": ip, "PrivatePort": inside, "PublicPort": outside, "Type": "tcp"});
+        let list = [
+            port("0.0.0.0", 80, 8080),
+            port("::", 80, 8080),
+            port("0.0.0.0", 90, 90),
+            port("0.0.0.0", 91, 91),
+            port("0.0.0.0", 95, 95),
+            json!({"PrivatePort": 7, "Type": "udp"}),
+            json!({"PrivatePort": 8, "Type": "udp"}),
+        ];
+        assert_eq!(
+            displayed(&list),
+            "0.0.0.0:90-91->90-91/tcp, 7-8/udp, 0.0.0.0:95->95/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
+        );
+        assert_eq!(displayed(&[]), "");
     }
 }

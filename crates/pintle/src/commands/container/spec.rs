@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 
 use super::mounts;
+use super::networks;
 use super::options::ContainerOptions;
 use super::resources;
 use crate::render::units;
@@ -59,8 +60,9 @@ pub fn request(
     if !exposed.is_empty() {
         set("ExposedPorts", exposed.into());
     }
-    set("HostConfig", host_config(options, bindings)?);
-    set("NetworkingConfig", networking(options)?);
+    let (mode, endpoints) = networks::parse(options)?;
+    set("HostConfig", host_config(options, &mode, bindings)?);
+    set("NetworkingConfig", json!({"EndpointsConfig": endpoints}));
     Ok(Value::Object(body))
 }
 
@@ -75,7 +77,7 @@ pub struct Attached {
     pub stderr: bool,
 }
 
-fn host_config(options: &ContainerOptions, bindings: Map<String, Value>) -> Result<Value> {
+fn host_config(options: &ContainerOptions, mode: &str, bindings: Map<String, Value>) -> Result<Value> {
     let mut host = resources::request(options)?;
     let mut set = |key: &str, value: Value| {
         host.insert(key.to_owned(), value);
@@ -90,7 +92,7 @@ fn host_config(options: &ContainerOptions, bindings: Map<String, Value>) -> Resu
     }
     set("VolumeDriver", options.volume_driver.clone().unwrap_or_default().into());
     set("VolumesFrom", texts(&options.volumes_from));
-    set("NetworkMode", options.network.first().map_or("default", |n| network_name(n)).into());
+    set("NetworkMode", mode.into());
     set("PortBindings", bindings.into());
     set("PublishAllPorts", options.publish_all.into());
     set("RestartPolicy", restart_policy(options.restart.as_deref())?);
@@ -99,10 +101,13 @@ fn host_config(options: &ContainerOptions, bindings: Map<String, Value>) -> Resu
     set("CapDrop", texts(&options.cap_drop));
     set("Privileged", options.privileged.into());
     set("ReadonlyRootfs", options.read_only.into());
-    set("Dns", texts(&options.dns));
+    let all = |list: &[String], read: fn(&str) -> Result<String>| {
+        list.iter().map(|text| read(text)).collect::<Result<Vec<_>>>().map(|list| texts(&list))
+    };
+    set("Dns", all(&options.dns, networks::server)?);
     set("DnsOptions", texts(&options.dns_option));
     set("DnsSearch", texts(&options.dns_search));
-    set("ExtraHosts", texts(&options.add_host));
+    set("ExtraHosts", all(&options.add_host, networks::extra_host)?);
     set("GroupAdd", texts(&options.group_add));
     set("Links", texts(&options.link));
     set("IpcMode", options.ipc.clone().unwrap_or_default().into());
@@ -301,47 +306,6 @@ fn health(options: &ContainerOptions) -> Result<Option<Value>> {
         "StartPeriod": time(&options.health_start_period)?,
         "Retries": options.health_retries.unwrap_or(0),
     })))
-}
-
-/// The name in `--network`, which may be `name=x,alias=y`.
-fn network_name(text: &str) -> &str {
-    text.split(',').find_map(|part| part.strip_prefix("name=")).unwrap_or(text)
-}
-
-fn networking(options: &ContainerOptions) -> Result<Value> {
-    let mut endpoints = Map::new();
-    for network in &options.network {
-        let name = network_name(network);
-        if name.starts_with("container:") || matches!(name, "host" | "none" | "default") {
-            continue;
-        }
-        let mut endpoint = Map::new();
-        let mut aliases = options.network_alias.clone();
-        for part in network.split(',').filter(|_| network.contains('=')) {
-            match part.split_once('=') {
-                Some(("name", _)) => {}
-                Some(("alias", alias)) => aliases.push(alias.to_owned()),
-                Some(("ip", ip)) => {
-                    endpoint.insert("IPAMConfig".into(), json!({"IPv4Address": ip}));
-                }
-                Some(("mac-address", mac)) => {
-                    endpoint.insert("MacAddress".into(), mac.into());
-                }
-                Some(("driver-opt", pair)) => bail!("driver-opt={pair} is not supported in --network yet"),
-                _ => bail!("invalid field {part:?} in --network"),
-            }
-        }
-        if let Some(ip) = &options.ip {
-            endpoint.insert("IPAMConfig".into(), json!({"IPv4Address": ip}));
-        }
-        if !aliases.is_empty() {
-            endpoint.insert("Aliases".into(), aliases.into());
-        }
-        if !endpoint.is_empty() || options.network.len() > 1 {
-            endpoints.insert(name.to_owned(), Value::Object(endpoint));
-        }
-    }
-    Ok(json!({"EndpointsConfig": endpoints}))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::commands::prompt::confirm;
-use crate::commands::{Done, container, image, volume};
+use crate::commands::{Done, container, image, network, volume};
 use crate::context::Context;
 
 /// Remove unused data.
@@ -26,7 +26,7 @@ pub struct Prune {
 impl Prune {
     /// Runs it: containers first, since they hold the rest.
     pub async fn run(self, context: &Context) -> Done {
-        let mut what = vec!["all stopped containers"];
+        let mut what = vec!["all stopped containers", "all networks not used by at least one container"];
         if self.volumes {
             what.push("all anonymous volumes not used by at least one container");
         }
@@ -43,6 +43,7 @@ impl Prune {
             anyhow::bail!("system prune has been cancelled");
         }
         container::prune::Prune { filter: self.filter.clone(), force: true }.run(context).await?;
+        network::prune::Prune { filter: self.filter.clone(), force: true }.run(context).await?;
         if self.volumes {
             volume::prune::Prune { all: false, filter: self.filter.clone(), force: true }
                 .run(context)
