@@ -8,6 +8,7 @@
 )]
 
 mod beside;
+mod conformance;
 mod isolation;
 mod life;
 mod ports;
