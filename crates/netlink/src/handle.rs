@@ -138,6 +138,20 @@ impl Handle {
         })
     }
 
+    /// Sends several requests at once, written by `write` from the number that it is given on, and waits for the answers
+    /// to those whose numbers it says. Fails with the first that failed. `None` if there was nothing to send.
+    pub(crate) fn tell_all(
+        &self,
+        write: impl FnOnce(u32) -> Option<(Vec<u8>, Vec<u32>)>,
+    ) -> Option<Result<(), Refusal>> {
+        self.channel(|channel| {
+            let (bytes, answered) = write(channel.sequence.wrapping_add(1))?;
+            // Wide of what was used, whatever it was.
+            channel.sequence = answered.iter().copied().max().unwrap_or(channel.sequence).wrapping_add(2);
+            Some(channel.exchange_all(&bytes, answered))
+        })
+    }
+
     fn channel<T>(&self, act: impl FnOnce(&mut Channel) -> T) -> T {
         act(&mut self.socket.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -155,14 +169,7 @@ impl Channel {
         self.socket.send(&bytes, 0).map_err(Refusal::Io)?;
         let mut interrupted = false;
         loop {
-            self.buffer.clear();
-            self.buffer.reserve(32 * 1024);
-            match self.socket.recv(&mut self.buffer, 0) {
-                Ok(0) => return Err(Refusal::Io(io::ErrorKind::UnexpectedEof.into())),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Refusal::Io(error)),
-            }
+            self.receive()?;
             for reply in replies(&self.buffer) {
                 // Rests of a request that was given up.
                 if reply.sequence != sequence {
@@ -179,6 +186,43 @@ impl Channel {
                     DONE => return verdict(reply.flags, reply.body),
                     _ => each(reply.body),
                 }
+            }
+        }
+    }
+}
+
+impl Channel {
+    fn exchange_all(&mut self, bytes: &[u8], mut waiting: Vec<u32>) -> Result<(), Refusal> {
+        self.socket.send(bytes, 0).map_err(Refusal::Io)?;
+        let mut outcome = Ok(());
+        while !waiting.is_empty() {
+            self.receive()?;
+            for reply in replies(&self.buffer).filter(|reply| reply.kind == ERROR) {
+                let said = verdict(reply.flags, reply.body);
+                if waiting.contains(&reply.sequence) {
+                    waiting.retain(|number| *number != reply.sequence);
+                } else if said.is_ok() {
+                    // Rests of a request that was given up.
+                    continue;
+                } else {
+                    // The frame around the requests was refused; then there are no other answers.
+                    waiting.clear();
+                }
+                outcome = outcome.and(said);
+            }
+        }
+        outcome
+    }
+
+    fn receive(&mut self) -> Result<(), Refusal> {
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(32 * 1024);
+            match self.socket.recv(&mut self.buffer, 0) {
+                Ok(0) => return Err(Refusal::Io(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Refusal::Io(error)),
             }
         }
     }

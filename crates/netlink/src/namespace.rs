@@ -1,4 +1,5 @@
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io,
     os::{
@@ -6,7 +7,7 @@ use std::{
         unix::fs::MetadataExt,
     },
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     thread,
 };
 
@@ -22,6 +23,9 @@ const HERE: &str = "/proc/thread-self/ns/net";
 const NSFS: i64 = 0x6e73_6673;
 
 /// A network namespace. It lives as long as this, a [`Handle`] of it, a path bound to it, or a process in it.
+///
+/// One that is opened while somebody in this process holds it is the same one, so that a handle, which costs a thread
+/// to make, is made once.
 #[derive(Debug, Clone)]
 pub struct Namespace {
     inner: Arc<Inner>,
@@ -30,14 +34,34 @@ pub struct Namespace {
 #[derive(Debug)]
 struct Inner {
     file: File,
+    identity: Identity,
     handle: OnceLock<Handle>,
+}
+
+/// The device and the number of a namespace's file. Nobody else has them as long as the file is open.
+type Identity = (u64, u64);
+
+/// Every namespace that is held in this process.
+static HELD: Mutex<Option<HashMap<Identity, Weak<Inner>>>> = Mutex::new(None);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held.as_mut()
+            && held.get(&self.identity).is_some_and(|inner| inner.strong_count() == 0)
+        {
+            held.remove(&self.identity);
+        }
+    }
 }
 
 impl Namespace {
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, Error> {
         let namespace = Self::open(Path::new(HERE))?;
-        let _ = namespace.inner.handle.set(Handle::open_here()?);
+        if namespace.inner.handle.get().is_none() {
+            let _ = namespace.inner.handle.set(Handle::open_here()?);
+        }
         Ok(namespace)
     }
 
@@ -55,7 +79,7 @@ impl Namespace {
                 "it is not a namespace",
             ));
         }
-        Ok(Self::of_file(file))
+        Self::of_file(file).map_err(problem)
     }
 
     /// The namespace of the process `pid`.
@@ -120,9 +144,7 @@ impl Namespace {
     /// Runs `act` in the namespace and waits for it: here and now if the caller is in it, else on a thread of its own.
     /// Programs that it starts are in the namespace, and sockets that it opens stay there.
     pub fn run<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T, Error> {
-        if let Ok(here) = fs::metadata(HERE)
-            && self.inner.file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (here.dev(), here.ino()))
-        {
+        if fs::metadata(HERE).is_ok_and(|here| (here.dev(), here.ino()) == self.inner.identity) {
             return Ok(act());
         }
         on_a_thread(|| {
@@ -143,13 +165,20 @@ impl Namespace {
 
     /// Whether the two are the same namespace.
     pub fn is(&self, other: &Self) -> bool {
-        let identity =
-            |namespace: &Self| namespace.inner.file.metadata().map(|data| (data.dev(), data.ino())).ok();
-        identity(self).is_some_and(|own| identity(other) == Some(own))
+        self.inner.identity == other.inner.identity
     }
 
-    fn of_file(file: File) -> Self {
-        Self { inner: Arc::new(Inner { file, handle: OnceLock::new() }) }
+    fn of_file(file: File) -> io::Result<Self> {
+        let data = file.metadata()?;
+        let identity = (data.dev(), data.ino());
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.get_or_insert_default();
+        if let Some(inner) = held.get(&identity).and_then(Weak::upgrade) {
+            return Ok(Self { inner });
+        }
+        let inner = Arc::new(Inner { file, identity, handle: OnceLock::new() });
+        held.insert(identity, Arc::downgrade(&inner));
+        Ok(Self { inner })
     }
 }
 

@@ -388,3 +388,58 @@ fn connections_are_forgotten() {
     assert_eq!(host.forget_flows(mine).unwrap(), 2);
     assert_eq!(host.forget_flows(mine).unwrap(), 0);
 }
+
+#[test]
+fn elements_need_no_program() {
+    let host = Namespace::create().unwrap();
+    let nft = Nft::new(Some(host));
+    let layout = [
+        "set bridges { type ifname; }",
+        "map to { type ifname : verdict; }",
+        "map names { type inet_service : ipv4_addr; }",
+        "map ports4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
+        "map ports6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }",
+    ];
+    let word = |text: &str| text.parse::<Ident>().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("nft");
+    let install = || std::os::unix::fs::symlink("/usr/sbin/nft", &program).unwrap();
+    install();
+    let table = Table::new(nft.clone().with_program(&program), word("t"), &layout).unwrap();
+    table.commit(&[Change::Chain(word("c"), vec!["accept".into()])]).unwrap();
+    std::fs::remove_file(&program).unwrap();
+    assert!(table.commit(&[Change::NoChain(word("c"))]).is_err());
+
+    let text = || nft.table(Family::Inet, &word("t")).unwrap().unwrap();
+    let all = [
+        ("bridges", "br0", None, "br0"),
+        ("to", "br0", Some("jump c"), "\"br0\" : jump c"),
+        ("names", "80", Some("10.0.0.9"), "80 : 10.0.0.9"),
+        ("ports4", "10.0.0.1 . 6 . 80", Some("10.9.0.2 . 8080"), "10.0.0.1 . tcp . 80 : 10.9.0.2 . 8080"),
+        ("ports6", "fd00::1 . 17 . 53", Some("fd00::2 . 5353"), "fd00::1 . udp . 53 : fd00::2 . 5353"),
+    ];
+    let comes = |(set, key, value, _): &(&str, &str, Option<&str>, &str)| {
+        Change::Element(word(set), (*key).into(), value.map(str::to_owned))
+    };
+    let goes =
+        |(set, key, _, _): &(&str, &str, Option<&str>, &str)| Change::NoElement(word(set), (*key).into());
+    let changes: Vec<Change> = all.iter().map(comes).collect();
+    table.commit(&changes).unwrap();
+    for (_, _, _, shown) in &all {
+        assert!(text().contains(shown), "{shown} in {}", text());
+    }
+    table.commit(&changes).unwrap();
+    let other = Change::Element(word("ports4"), "10.0.0.1 . 6 . 80".into(), Some("10.9.0.3 . 8080".into()));
+    table.commit(&[other]).unwrap();
+    assert!(text().contains("10.9.0.3 . 8080") && !text().contains("10.9.0.2"), "{}", text());
+    install();
+    // One that cannot be takes the others with it, and is told with its reason.
+    let lost = Change::Element(word("to"), "br1".into(), Some("jump nowhere".into()));
+    let error = table.commit(&[Change::NoElement(word("bridges"), "br0".into()), lost]).unwrap_err();
+    assert!(error.to_string().contains("No such file or directory"), "{error}");
+    assert!(text().contains("br0"));
+    let gone: Vec<Change> = all.iter().map(goes).collect();
+    table.commit(&gone).unwrap();
+    table.commit(&gone).unwrap();
+    assert!(!text().contains("elements"), "{}", text());
+}

@@ -63,7 +63,7 @@ impl Nft {
         }
     }
 
-    fn handle(&self) -> Result<Handle, Error> {
+    pub(super) fn handle(&self) -> Result<Handle, Error> {
         if let Some(handle) = self.handle.get() {
             return Ok(handle.clone());
         }

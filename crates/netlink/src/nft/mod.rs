@@ -3,6 +3,7 @@
 //! Nothing here quotes. A script is put together from values whose types say that they are harmless: addresses,
 //! ports, [`LinkName`](crate::LinkName)s and [`Ident`]s.
 
+mod elements;
 mod kernel;
 mod listing;
 mod table;
@@ -27,6 +28,13 @@ use crate::{Error, ErrorKind, Handle, Namespace};
 /// nft's own language (`missing`, `fwd`, …) are no names either, and only nft knows them all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ident(String);
+
+impl Ident {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl FromStr for Ident {
     type Err = Error;

@@ -7,7 +7,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Family, Ident, Nft, Script, listing};
+use super::{
+    Family, Ident, Nft, Script,
+    elements::{Element, Shape, transaction},
+    listing,
+};
 use crate::Error;
 
 /// What changes of a table. Rules, keys and values are text in nft's language; see [`Script::line`] for what may be
@@ -41,6 +45,8 @@ pub struct Table {
 struct Layout {
     lines: Vec<String>,
     chains: BTreeSet<Ident>,
+    /// The sets whose elements can be put and taken without a program.
+    shapes: BTreeMap<String, Shape>,
     /// A chain without rules whose name says which layout the table has.
     mark: Ident,
 }
@@ -65,8 +71,11 @@ impl Table {
     /// A table with another layout is replaced at the first change. Nothing is done yet.
     pub fn new(nft: Nft, name: Ident, layout: &[&str]) -> Result<Self, Error> {
         let mut hash = Fnv::default();
-        let mut chains = BTreeSet::new();
+        let (mut chains, mut shapes) = (BTreeSet::new(), BTreeMap::new());
         for line in layout {
+            if let Some((set, shape)) = Shape::read(line) {
+                shapes.insert(set.to_owned(), shape);
+            }
             hash.write(line.as_bytes());
             hash.write(b"\n");
             if let Some(chain) = line.strip_prefix("chain ") {
@@ -75,7 +84,7 @@ impl Table {
         }
         let mark: Ident = format!("layout_{:08x}", hash.finish() & 0xffff_ffff).parse()?;
         let lines = layout.iter().map(|line| (*line).to_owned()).collect();
-        Ok(Self { nft, name, layout: Layout { lines, chains, mark }, state: Mutex::default() })
+        Ok(Self { nft, name, layout: Layout { lines, chains, shapes, mark }, state: Mutex::default() })
     }
 
     /// Carries out all changes, or none.
@@ -88,8 +97,11 @@ impl Table {
         };
         if state.live.is_some() {
             let live = state.live.get_or_insert_default();
-            let script = self.script(live, changes);
-            if self.nft.apply(&script).is_ok() {
+            let done = match self.commit_elements(live, changes) {
+                Some(done) => done,
+                None => self.nft.apply(&self.script(live, changes)),
+            };
+            if done.is_ok() {
                 changes.iter().for_each(|change| {
                     live.take_in(change);
                 });
@@ -113,6 +125,39 @@ impl Table {
             return Ok(());
         }
         self.restore()
+    }
+
+    /// Carries out changes of elements alone, without a program. `None` if there are others.
+    fn commit_elements(&self, live: &Content, changes: &[Change]) -> Option<Result<(), Error>> {
+        let mut elements = Vec::new();
+        for change in changes {
+            let (set, key, value, comes) = match change {
+                Change::Element(set, key, value) => (set, key, value.as_deref(), true),
+                Change::NoElement(set, key) => (set, key, None, false),
+                Change::Chain(..) | Change::NoChain(_) => return None,
+            };
+            let shape = self.layout.shapes.get(set.as_str())?;
+            let held = live.elements.get(&(set.clone(), key.clone()));
+            if comes && held.is_some_and(|held| held.as_deref() == value) {
+                continue;
+            }
+            let set = set.as_str();
+            if held.is_some() {
+                elements.push(Element { shape, set, key, value: None, comes: false });
+            }
+            if comes {
+                elements.push(Element { shape, set, key, value, comes });
+            }
+        }
+        if elements.is_empty() {
+            return Some(Ok(()));
+        }
+        let handle = match self.nft.handle() {
+            Ok(handle) => handle,
+            Err(error) => return Some(Err(error)),
+        };
+        let told = handle.tell_all(|first| transaction(self.name.as_str(), &elements, first))?;
+        Some(told.map_err(|refusal| refusal.of("change elements of table", self)))
     }
 
     /// Looks what the kernel has and brings back what is missing.
@@ -140,7 +185,9 @@ impl Table {
     /// Removes the table with all that is in it.
     pub fn remove(&self) -> Result<(), Error> {
         let mut state = self.state();
-        self.nft.delete_table(Family::Inet, &self.name)?;
+        if self.nft.look_up(Family::Inet, &self.name, &self.layout.mark)?.is_some() {
+            self.nft.delete_table(Family::Inet, &self.name)?;
+        }
         *state = State::default();
         Ok(())
     }
@@ -156,6 +203,9 @@ impl Table {
 
     /// What the kernel has of a table with our layout.
     fn look(&self) -> Result<Option<Content>, Error> {
+        if self.nft.look_up(Family::Inet, &self.name, &self.layout.mark)?.is_none() {
+            return Ok(None);
+        }
         let Some(text) = self.nft.table_as_json(Family::Inet, &self.name)? else { return Ok(None) };
         let mut content = listing::read(&text);
         if content.chains.remove(&self.layout.mark).is_none() {
