@@ -4,6 +4,10 @@ const SET_LINK: u16 = 19;
 const FAMILY_BRIDGE: u8 = 7;
 const PORT: u16 = 12;
 
+const STATE: u16 = 1;
+const FLUSH: u16 = 24;
+const DISABLED: u8 = 0;
+
 /// How a link is a port of its bridge; what is `None` stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PortOptions {
@@ -27,6 +31,19 @@ impl Handle {
             message.nest(PORT, |port| write(port, options));
         })
         .map_err(|refusal| refusal.of("change bridge port", name))
+    }
+
+    /// Ends all traffic through a port of a bridge, and forgets what was learnt of it. Unlike removing the link it takes
+    /// microseconds, since nothing waits for packets on their way.
+    pub fn silence_port(&self, name: &LinkName) -> Result<(), Error> {
+        let index = self.index("silence bridge port", name)?;
+        self.tell(SET_LINK, 0, &head_of_family(FAMILY_BRIDGE, index, 0, 0), |message| {
+            message.nest(PORT, |port| {
+                port.u8(STATE, DISABLED);
+                port.bytes(FLUSH, &[]);
+            });
+        })
+        .map_err(|refusal| refusal.of("silence bridge port", name))
     }
 }
 

@@ -254,11 +254,13 @@ impl Inner {
 
     fn delete_endpoint(&self, id: &EndpointId) -> Result<(), DriverError> {
         self.revoke(id)?;
-        let link = match self.networks().endpoint(id) {
-            Ok((_, endpoint)) => endpoint.link.clone(),
+        let (link, ending) = match self.networks().endpoint(id) {
+            Ok((_, endpoint)) => (endpoint.link.clone(), endpoint.ending),
             Err(_) => return Ok(()),
         };
-        self.config.host.handle()?.remove_link(&link)?;
+        if !ending {
+            self.config.host.handle()?.remove_link(&link)?;
+        }
         if let Some(network) = self.networks().by_id.get_mut(&id.network) {
             network.endpoints.remove(&id.endpoint);
         }
@@ -362,6 +364,11 @@ impl NetworkDriver for Bridge {
     async fn leave(&self, id: &EndpointId) -> Result<(), DriverError> {
         let id = id.clone();
         self.act(move |inner| inner.leave(&id)).await
+    }
+
+    async fn leave_ending(&self, id: &EndpointId) -> Result<(), DriverError> {
+        let id = id.clone();
+        self.act(move |inner| inner.leave_ending(&id)).await
     }
 
     async fn program_external_connectivity(

@@ -15,7 +15,10 @@ impl Inner {
     /// milliseconds.
     pub(super) fn join(&self, request: &Join) -> Result<Joined, DriverError> {
         let (settings, link, mac) = {
-            let networks = self.networks();
+            let mut networks = self.networks();
+            if let Some(endpoint) = networks.endpoint_mut(&request.id) {
+                endpoint.ending = false;
+            }
             let (network, endpoint) = networks.endpoint(&request.id)?;
             (network.settings.clone(), endpoint.link.clone(), endpoint.mac)
         };
@@ -61,6 +64,25 @@ impl Inner {
         };
         // With one end of a pair goes the other.
         self.config.host.handle()?.remove_link(&link)?;
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// To remove a link the kernel waits until no packet is on its way through it. Where the sandbox ends anyway, that
+    /// can go on while the next container starts, even with the same addresses: the port is mute.
+    pub(super) fn leave_ending(&self, id: &EndpointId) -> Result<(), DriverError> {
+        let link = match self.networks().endpoint(id) {
+            Ok((_, endpoint)) => endpoint.link.clone(),
+            Err(_) => return Ok(()),
+        };
+        // One that is not up, or gone with its sandbox already, cannot be silenced.
+        if self.config.host.handle()?.silence_port(&link).is_err() {
+            return self.leave(id);
+        }
+        if let Some(endpoint) = self.networks().endpoint_mut(id) {
+            endpoint.ending = true;
+        }
         Ok(())
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Endpoint {
     pub(super) mac: MacAddress,
     /// The end of its pair of links that stays on the host.
     pub(super) link: LinkName,
+    /// The link ends with its sandbox, which is about to be removed.
+    pub(super) ending: bool,
     pub(super) published: Option<Published>,
 }
 
@@ -90,7 +92,7 @@ impl Networks {
             // Told again: a port that is open stays open.
             Some(known) => (known.v4, known.v6, known.mac) = (v4, v6, mac),
             None => {
-                let endpoint = Endpoint { v4, v6, mac, link, published: None };
+                let endpoint = Endpoint { v4, v6, mac, link, ending: false, published: None };
                 network.endpoints.insert(id.endpoint.clone(), endpoint);
             }
         }

@@ -221,3 +221,40 @@ async fn rules_that_somebody_flushed_come_back() {
     world.driver.restore().unwrap();
     assert_eq!(world.rules(), rules);
 }
+
+/// A container ends, and the next one has its addresses at once, while the kernel still takes the first one's apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_container_is_not_taken_for_the_last() {
+    let world = World::new();
+    world.network(1, &["10.1.0.0/24", "fd01::/64"], &[]).await;
+    let peer = world.container(1, 0xb1, &["10.1.0.9/24", "fd01::9/64"]).await;
+    let addresses = ["10.1.0.2/24", "fd01::2/64"];
+    let first = world.container(1, 0xa1, &addresses).await;
+    serve(&first.sandbox, "10.1.0.2:80");
+    serve(&first.sandbox, "[fd01::2]:80");
+    assert_eq!(ask(&peer.sandbox, "10.1.0.2:80"), "10.1.0.9");
+    assert_eq!(ask(&peer.sandbox, "[fd01::2]:80"), "fd01::9");
+    world.driver.leave_ending(&first.id).await.unwrap();
+    world.driver.delete_endpoint(&first.id).await.unwrap();
+    // Its sandbox lives on, held by the servers in it; still nobody reaches it.
+    assert!(world.handle().link(&link("vethpa1a1a1a1a1")).unwrap().is_some());
+    assert!(silent(&peer.sandbox, "10.1.0.2:80") && silent(&world.host, "[fd01::2]:80"));
+    let second = world.container(1, 0xa2, &addresses).await;
+    // Nobody listens in the second one yet.
+    assert!(silent(&peer.sandbox, "10.1.0.2:80") && silent(&peer.sandbox, "[fd01::2]:80"));
+    serve(&second.sandbox, "10.1.0.2:80");
+    serve(&second.sandbox, "[fd01::2]:80");
+    assert_eq!(ask(&peer.sandbox, "10.1.0.2:80"), "10.1.0.9");
+    assert_eq!(ask(&peer.sandbox, "[fd01::2]:80"), "fd01::9");
+    // The same endpoint may come back to another sandbox.
+    world.driver.leave_ending(&second.id).await.unwrap();
+    let mut again = second;
+    again.sandbox = pintle_netlink::Namespace::create().unwrap();
+    again.join(&world.driver).await.unwrap();
+    serve(&again.sandbox, "10.1.0.2:80");
+    assert_eq!(ask(&peer.sandbox, "10.1.0.2:80"), "10.1.0.9");
+    // What is left of the first goes with the network, or when nobody tells of it.
+    world.driver.retain(&[id(1)], &[peer.id.clone(), again.id.clone()]).await.unwrap();
+    assert!(world.handle().link(&link("vethpa1a1a1a1a1")).unwrap().is_none());
+    assert!(world.handle().link(&link("vethpa2a2a2a2a2")).unwrap().is_some());
+}
