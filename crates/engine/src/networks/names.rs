@@ -22,11 +22,13 @@ pub enum Answer {
 /// Where and what the outside is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upstream {
-    /// Name servers: the container's own, else the engine's, else the host's. Asked from inside the sandbox,
-    /// except those on the host's loopback.
+    /// Name servers: the container's own, else the engine's, asked from inside the sandbox; else the host's, asked
+    /// from the host.
     pub servers: Vec<UpstreamServer>,
     /// Whether the outside may be asked at all: not if every network of the container is internal.
     pub allowed: bool,
+    /// Names without a dot are nobody else's to know: the user said with `ndots` that his search domains come first.
+    pub dotless_stay: bool,
 }
 
 /// One name server.

@@ -20,6 +20,8 @@ struct Sight {
     container: String,
     /// Name servers that the container or the engine's configuration names.
     servers: Vec<IpAddr>,
+    /// Their resolver options; `None`: the host's count.
+    options: Option<Vec<String>>,
 }
 
 impl Networks {
@@ -32,11 +34,13 @@ impl Networks {
 impl Inner {
     pub(super) fn names_of(self: &Arc<Self>, container: &Container) -> Names {
         let own = if container.spec.dns.is_empty() { &self.config.dns } else { &container.spec.dns };
+        let options = [&container.spec.dns_options, &self.config.dns_options];
         Names {
             view: Arc::new(Sight {
                 inner: Arc::downgrade(self),
                 container: container.id.clone(),
                 servers: own.iter().filter_map(|text| text.parse().ok()).collect(),
+                options: options.into_iter().find(|options| !options.is_empty()).cloned(),
             }),
         }
     }
@@ -144,12 +148,17 @@ impl View for Sight {
         let given = |servers: &[IpAddr]| {
             servers.iter().map(|address| UpstreamServer { address: *address, from_host: false }).collect()
         };
+        let host = || std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let servers = match (self.servers.is_empty(), by_driver.is_empty()) {
             (false, _) => given(&self.servers),
             (true, false) => given(&by_driver),
-            (true, true) => host_servers(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()),
+            (true, true) => host_servers(&host()),
         };
-        Upstream { servers, allowed }
+        let dotless_stay = match &self.options {
+            Some(options) => options.iter().any(|option| option.starts_with("ndots:")),
+            None => sets_ndots(&host()),
+        };
+        Upstream { servers, allowed, dotless_stay }
     }
 }
 
@@ -159,15 +168,24 @@ fn aliases(endpoint: &EndpointRecord) -> BTreeMap<String, String> {
     links.map(|(name, alias)| (alias.to_lowercase(), name.to_lowercase())).collect()
 }
 
-/// The host's name servers. One on the host's loopback can only be asked from there.
+/// The host's name servers. They are the host's to ask: they may be on its loopback, or reached by a way that no
+/// container has.
 fn host_servers(resolv_conf: &str) -> Vec<UpstreamServer> {
     let server = |line: &str| {
         let mut words = line.split_whitespace();
         let address = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?;
         let address: IpAddr = address.split('%').next()?.parse().ok()?;
-        Some(UpstreamServer { address, from_host: address.is_loopback() })
+        Some(UpstreamServer { address, from_host: true })
     };
     resolv_conf.lines().filter_map(server).collect()
+}
+
+/// Whether the host's own resolver has been told how many dots make a name absolute.
+fn sets_ndots(resolv_conf: &str) -> bool {
+    resolv_conf.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("options") && words.any(|word| word.starts_with("ndots:"))
+    })
 }
 
 #[cfg(test)]
@@ -187,6 +205,7 @@ mod tests {
         let servers =
             host_servers("# x\nnameserver 127.0.0.53\nnameserver fe80::1%eth0\nnameserver\noptions x\n");
         assert_eq!(servers.len(), 2);
-        assert!(servers[0].from_host && !servers[1].from_host);
+        assert!(servers.iter().all(|server| server.from_host));
+        assert!(sets_ndots("search x\noptions timeout:1 ndots:2\n") && !sets_ndots("# options ndots:2\n"));
     }
 }

@@ -2,7 +2,6 @@
 //! wherever it is used from then on.
 
 use std::{
-    fs::File,
     io,
     net::{SocketAddr, UdpSocket},
     os::fd::AsFd,
@@ -17,12 +16,12 @@ use tokio::net::TcpSocket;
 
 /// A network namespace that is held open.
 #[derive(Debug)]
-pub(super) struct Namespace(File);
+pub(super) struct Namespace(pintle_netlink::Namespace);
 
 impl Namespace {
     /// The one that this path opens.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        File::open(path).map(Self)
+        pintle_netlink::Namespace::open(path).map(Self).map_err(io::Error::other)
     }
 
     /// The one that this thread is in.

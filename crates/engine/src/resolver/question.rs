@@ -75,6 +75,11 @@ impl Question {
         (!buffer.is_empty()).then_some(buffer)
     }
 
+    /// Whether the addresses of a name without a dot are asked for.
+    pub(super) fn is_dotless_name(&self) -> bool {
+        wants_addresses(self.query.query_type) && self.query.name.iter().len() == 1
+    }
+
     /// How many bytes of answer the client takes over UDP.
     pub(super) fn limit(&self) -> u16 {
         self.edns.as_ref().map_or(SMALLEST_LIMIT, |edns| edns.max_payload().max(SMALLEST_LIMIT))

@@ -90,8 +90,11 @@ impl Context {
 
     /// What others say to the question, or what is to be said if they say nothing.
     async fn ask(&self, question: &Question, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let servers = self.view.settings().servers();
-        let code = if servers.is_empty() {
+        let settings = self.view.settings();
+        let servers = settings.servers();
+        let code = if settings.dotless_stay && question.is_dotless_name() {
+            ResponseCode::NoError
+        } else if servers.is_empty() {
             ResponseCode::ServFail
         } else if let Ok(Some(_place)) = timeout(PATIENCE, self.budget.place(self.key)).await {
             match forward::ask(&self.places, transport, packet, &question.query, &servers).await {

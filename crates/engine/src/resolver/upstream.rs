@@ -40,6 +40,8 @@ pub(super) struct Settings {
     pub(super) upstreams: Vec<Upstream>,
     /// All of the sandbox's networks are internal: nothing may leave, not even a question.
     pub(super) internal: bool,
+    /// A name without a dot is not asked of others, so that the client's search domains are tried.
+    pub(super) dotless_stay: bool,
 }
 
 impl Settings {
@@ -86,7 +88,7 @@ mod tests {
             upstream("9.9.9.9", Origin::Sandbox),
             upstream("8.8.8.8", Origin::Sandbox),
         ];
-        Settings { upstreams, internal }
+        Settings { upstreams, internal, dotless_stay: false }
     }
 
     fn asked(settings: &Settings) -> Vec<(String, Origin)> {

@@ -42,7 +42,11 @@ impl View for Names {
             server: SocketAddr::new(server.address, 53),
             origin: origin(server.from_host),
         });
-        Settings { upstreams: servers.collect(), internal: !upstream.allowed }
+        Settings {
+            upstreams: servers.collect(),
+            internal: !upstream.allowed,
+            dotless_stay: upstream.dotless_stay,
+        }
     }
 }
 

@@ -3,11 +3,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::batch::{self, SUBSYSTEM};
 use crate::message::Message;
 
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
-const SUBSYSTEM: u16 = 10;
 const NEW_ELEMENT: u16 = (SUBSYSTEM << 8) | 12;
 const DELETE_ELEMENT: u16 = (SUBSYSTEM << 8) | 14;
 
@@ -83,18 +81,14 @@ pub(super) struct Element<'a> {
 /// The transaction, and the numbers of the messages that are answered. `None` if it cannot be said here.
 pub(super) fn transaction(table: &str, elements: &[Element<'_>], first: u32) -> Option<(Vec<u8>, Vec<u32>)> {
     let mut numbers = first..;
-    let bracket = |kind: u16, sequence: u32| {
-        let [high, low] = SUBSYSTEM.to_be_bytes();
-        Message::new(kind, 0, &[0, 0, high, low]).finish(sequence)
-    };
-    let mut bytes = bracket(BATCH_BEGIN, numbers.next()?);
+    let mut bytes = batch::begin(numbers.next()?);
     let mut answered = Vec::with_capacity(elements.len());
     for element in elements {
         let sequence = numbers.next()?;
         bytes.extend(write(table, element)?.finish(sequence));
         answered.push(sequence);
     }
-    bytes.extend(bracket(BATCH_END, numbers.next()?));
+    bytes.extend(batch::end(numbers.next()?));
     Some((bytes, answered))
 }
 

@@ -3,9 +3,11 @@
 //! Nothing here quotes. A script is put together from values whose types say that they are harmless: addresses,
 //! ports, [`LinkName`](crate::LinkName)s and [`Ident`]s.
 
+mod batch;
 mod elements;
 mod kernel;
 mod listing;
+mod rewrite;
 mod table;
 
 use std::{
@@ -20,6 +22,7 @@ use std::{
 
 pub use kernel::{ChainInfo, Policy};
 pub use listing::Rule;
+pub use rewrite::PortRewrite;
 pub use table::{Change, Table};
 
 use crate::{Error, ErrorKind, Handle, Namespace};

@@ -176,3 +176,16 @@ async fn an_answer_that_was_lost_is_asked_for_again() {
     assert_eq!(data(&net.dig("far.example.", RecordType::A)), ["192.0.2.10"]);
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_search_domains_has_them_tried() {
+    let (dns, net) = (EmbeddedDns::new(), Net::new());
+    let answers = server(|question| vec![reply(question, [192, 0, 2, 14]).to_vec().unwrap()]);
+    let names = Names::new(&[], &[(answers, Origin::Host)]);
+    serve(&dns, &net, &names).await;
+    assert_eq!(data(&net.dig("far.", RecordType::A)), ["192.0.2.14"]);
+    names.settings.lock().unwrap().dotless_stay = true;
+    let stays = net.dig("far.", RecordType::A);
+    assert!(stays.answers.is_empty() && stays.metadata.response_code == ResponseCode::NoError);
+    assert_eq!(data(&net.dig("far.example.", RecordType::A)), ["192.0.2.14"]);
+}

@@ -174,7 +174,7 @@ impl Names {
         let names = names.iter().map(|(name, texts)| (*name, parse(texts))).collect();
         let upstreams =
             upstreams.iter().map(|(server, origin)| Upstream { server: *server, origin: *origin }).collect();
-        Arc::new(Self { names, settings: Mutex::new(Settings { upstreams, internal: false }) })
+        Arc::new(Self { names, settings: Mutex::new(Settings { upstreams, ..Settings::default() }) })
     }
 }
 
