@@ -18,6 +18,7 @@ mod package;
 
 use std::{
     fs,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -172,7 +173,18 @@ fn boot(engine: &mut Engine, meanwhile: impl Fn(&Engine)) -> Boot {
     Boot { stop, first, ready: start.elapsed() }
 }
 
+/// The plugin that both engines run, beside the pintle that is measured.
+fn example() {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--package", "pintle-example-volume-dirs"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(built.success(), "the example plugin does not build");
+}
+
 fn main() {
+    example();
     let mut ours = Engine::start(Kind::Pintle, Client::Docker, &[]);
     let mut theirs = Engine::start(Kind::Dockerd, Client::Docker, &[]);
     println!("{:<58} {:>10} {:>10}", "", "pintle", "dockerd");
