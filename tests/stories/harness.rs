@@ -430,23 +430,34 @@ pub fn raw_http(
     let head = String::from_utf8_lossy(&reply[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let mut body = reply.split_off(end + 4);
-    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        body = dechunk(&body);
+    // An answer that was cut off is none.
+    let head = head.to_ascii_lowercase();
+    if head.contains("transfer-encoding: chunked") {
+        body = dechunk(&body).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    } else if let Some(length) = head.split("content-length: ").nth(1) {
+        let length = length.split("\r\n").next().and_then(|length| length.trim().parse().ok());
+        if length.is_some_and(|length: usize| method != "HEAD" && body.len() < length) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
     }
     Ok((status, body))
 }
 
-fn dechunk(mut raw: &[u8]) -> Vec<u8> {
+/// What the chunks hold; none if the last one is missing.
+fn dechunk(mut raw: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(end) = raw.windows(2).position(|window| window == b"\r\n") {
-        let size = usize::from_str_radix(String::from_utf8_lossy(&raw[..end]).trim(), 16).unwrap_or(0);
-        if size == 0 || raw.len() < end + 2 + size {
+        let size = usize::from_str_radix(String::from_utf8_lossy(&raw[..end]).trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        if raw.len() < end + 2 + size {
             break;
         }
         body.extend_from_slice(&raw[end + 2..end + 2 + size]);
         raw = &raw[(end + 4 + size).min(raw.len())..];
     }
-    body
+    None
 }
 
 /// Waits until `probe` holds, and says what it waited for when it never does.

@@ -49,8 +49,9 @@ fn failpoints() -> BTreeSet<String> {
 }
 
 /// The steps of one life. Each is one request; a step that was answered with success must hold after a restart.
-const STEPS: [(&str, &str, &str); 12] = [
+const STEPS: [(&str, &str, &str); 17] = [
     ("create", "POST", "/plugins/create?name=p"),
+    ("set", "POST", "/plugins/p/set"),
     ("enable", "POST", "/plugins/p/enable?timeout=10"),
     ("volume", "POST", "/volumes/create"),
     ("container", "POST", "/containers/create?name=box"),
@@ -62,11 +63,22 @@ const STEPS: [(&str, &str, &str); 12] = [
     ("upgrade", "POST", "/plugins/p/upgrade"),
     ("re-enable", "POST", "/plugins/p/enable?timeout=10"),
     ("plugin rm", "DELETE", "/plugins/p?force=1"),
+    ("install", "POST", "/plugins/pull"),
+    ("uninstall", "DELETE", "/plugins/q"),
+    ("pull", "POST", "/images/create"),
+    ("rmi", "DELETE", "/images/"),
 ];
+
+/// How often one life may come by the same failpoint: a plugin that is enabled, tried out with its new version and
+/// enabled again is started three times.
+const PASSES: u32 = 3;
 
 struct Life {
     package: Vec<u8>,
     remote: String,
+    /// The manifest that `remote` names.
+    digest: String,
+    image: String,
 }
 
 impl Life {
@@ -79,20 +91,28 @@ impl Life {
                 "Image": "alpine", "Cmd": ["sh", "-c", "echo x > /d/f; sleep 1000"],
                 "HostConfig": {"Binds": ["vol:/d"], "NetworkMode": "none"}
             })),
-            "upgrade" => json(json!([])),
+            "upgrade" | "install" => json(json!([])),
+            "set" => json(json!(["DEBUG=7"])),
             _ => ("", Vec::new()),
+        }
+    }
+
+    fn path(&self, step: usize) -> String {
+        let (name, _, path) = STEPS[step];
+        match name {
+            "upgrade" => format!("{path}?remote={}", self.remote),
+            "install" => format!("{path}?remote={}&name=q", self.remote),
+            "pull" => format!("{path}?fromImage={}&tag=1", self.image),
+            "rmi" => format!("{path}{}:1", self.image),
+            _ => path.to_owned(),
         }
     }
 
     /// Lives until the engine dies or the end; how many steps were acknowledged.
     fn live(&self, socket: &Path, acknowledged: &AtomicUsize) {
-        for (step, (name, method, path)) in STEPS.iter().enumerate() {
+        for (step, (name, method, _)) in STEPS.iter().enumerate() {
             let (content, body) = self.body(step);
-            let path = if *name == "upgrade" {
-                format!("{path}?remote={}", self.remote)
-            } else {
-                (*path).to_owned()
-            };
+            let path = self.path(step);
             match raw_http(socket, method, &path, content, &body) {
                 Ok((200..=204, reply)) if !String::from_utf8_lossy(&reply).contains("errorDetail") => {
                     acknowledged.store(step + 1, Ordering::SeqCst);
@@ -108,7 +128,7 @@ impl Life {
 }
 
 /// What must be true when `done` steps were acknowledged and the next one may or may not have happened.
-fn agrees(engine: &Engine, done: usize) {
+fn agrees(engine: &Engine, life: &Life, done: usize) {
     let has = |step: &str| done > STEPS.iter().position(|(name, ..)| *name == step).unwrap();
     let maybe = |step: &str| done >= STEPS.iter().position(|(name, ..)| *name == step).unwrap();
     let exists = |path: &str| match engine.http("GET", path, None).0 {
@@ -125,6 +145,18 @@ fn agrees(engine: &Engine, done: usize) {
         }
     };
     must("the plugin", "create", "plugin rm", exists("/plugins/p/json"));
+    must("the second plugin", "install", "uninstall", exists("/plugins/q/json"));
+    must("the image", "pull", "rmi", exists(&format!("/images/{}:1/json", life.image)));
+    if has("create") && !maybe("plugin rm") {
+        let (_, plugin) = engine.http("GET", "/plugins/p/json", None);
+        let debug = if plugin["Settings"]["Env"].to_string().contains("DEBUG=7") { 7 } else { 0 };
+        assert!(!has("set") || debug == 7, "a setting was acknowledged and is lost: {plugin}");
+        assert!(maybe("set") || debug == 0, "{plugin}");
+        let upgraded = plugin["ManifestDigest"] == json!(life.digest);
+        assert!(upgraded || plugin["ManifestDigest"] == "", "neither the old nor the new version: {plugin}");
+        assert!(!has("upgrade") || upgraded, "an upgrade was acknowledged and is lost: {plugin}");
+        assert!(maybe("upgrade") || !upgraded, "{plugin}");
+    }
     must("the container", "container", "rm", exists("/containers/box/json"));
     if has("enable") && !maybe("disable") {
         eventually("the plugin to be ready again", Duration::from_secs(20), || {
@@ -145,28 +177,62 @@ fn agrees(engine: &Engine, done: usize) {
 }
 
 /// Takes everything down through the API and demands that nothing is left.
-fn clean(engine: &Engine, remembered: &str) {
+fn clean(engine: &Engine, life: &Life, files: Option<&BTreeSet<String>>, remembered: &str) {
+    // What an interrupted pull fetched waits for the next one, so that one is made.
+    let (image, pull) = (format!("/images/{}:1", life.image), format!("fromImage={}&tag=1", life.image));
     for (method, path) in [
         ("DELETE", "/containers/box?force=1"),
         ("POST", "/plugins/p/enable?timeout=10"),
         ("DELETE", "/volumes/vol"),
         ("DELETE", "/plugins/p?force=1"),
+        ("POST", &format!("/plugins/pull?remote={}&name=q", life.remote)),
+        ("DELETE", "/plugins/q?force=1"),
+        ("POST", &format!("/images/create?{pull}")),
+        ("DELETE", &image),
     ] {
-        let (status, body) = engine.http(method, path, None);
+        let granted = path.contains("pull").then(|| json!([]));
+        let (status, body) = engine.http(method, path, granted.as_ref());
         assert!(
-            status < 300 || status == 404 || status == 409 && path.contains("enable"),
+            status < 300
+                || status == 404
+                || status == 409 && (path.contains("enable") || path.contains("name=q")),
             "{remembered}: {method} {path}: {status} {body}"
         );
     }
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let left = engine.leftovers();
+        let mut left = engine.leftovers();
+        left.extend(
+            files.iter().flat_map(|files| kept(engine).difference(files).cloned().collect::<Vec<_>>()),
+        );
         if left.is_empty() {
             break;
         }
         assert!(Instant::now() < deadline, "{remembered}: left behind: {left:#?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Everything that the engine keeps in files, by name.
+fn kept(engine: &Engine) -> BTreeSet<String> {
+    let data = engine.dir.join("data");
+    let mut found = BTreeSet::new();
+    for sub in [
+        "",
+        "blobs/sha256",
+        "blobs/partial",
+        "blobs/tmp",
+        "layers",
+        "layers/tmp",
+        "plugins",
+        "volumes",
+        "tmp",
+    ] {
+        for entry in fs::read_dir(data.join(sub)).into_iter().flatten().flatten() {
+            found.insert(format!("{sub}/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    found
 }
 
 #[test]
@@ -184,7 +250,18 @@ fn three_hundred_kills_lose_nothing_and_leak_nothing() {
         .ok();
     let tar =
         Command::new("tar").args(["-C", &package.display().to_string(), "-c", "."]).output().unwrap().stdout;
-    let life = Arc::new(Life { package: tar, remote });
+    let image = format!("{}/me/image", registry.address);
+    engine
+        .sh(&format!(
+            "echo more > more && tar -c more | docker import - {image}:1 && docker push {image}:1 && \
+             docker rmi {image}:1"
+        ))
+        .ok();
+    engine.sh(&format!("docker plugin install --disable --alias probe {remote}")).ok();
+    let digest =
+        engine.http("GET", "/plugins/probe/json", None).1["ManifestDigest"].as_str().unwrap().to_owned();
+    engine.sh("docker plugin rm probe").ok();
+    let life = Arc::new(Life { package: tar, remote, digest, image });
 
     // One whole life without a kill: it works, leaves nothing, and says how long it takes.
     let start = Instant::now();
@@ -192,25 +269,37 @@ fn three_hundred_kills_lose_nothing_and_leak_nothing() {
     life.live(&engine.socket(), &acknowledged);
     assert_eq!(acknowledged.load(Ordering::SeqCst), STEPS.len());
     let whole = start.elapsed();
-    clean(&engine, "without a kill");
+    clean(&engine, &life, None, "without a kill");
+    let files = kept(&engine);
 
     let mut kills = 0;
     let mut reached = BTreeSet::new();
-    for point in failpoints() {
-        engine.kill();
-        engine.boot(&[("PINTLE_FAILPOINT", &point)]);
-        let acknowledged = AtomicUsize::new(0);
-        life.live(&engine.socket(), &acknowledged);
-        let died = !engine.alive();
-        engine.kill();
-        engine.boot(&[]);
-        if died {
-            reached.insert(point.clone());
-            kills += 1;
-            agrees(&engine, acknowledged.load(Ordering::SeqCst));
+    let points = failpoints();
+    for point in &points {
+        for pass in 1..=PASSES {
+            let point = format!("{point}@{pass}");
+            engine.kill();
+            engine.boot(&[("PINTLE_FAILPOINT", &point)]);
+            let acknowledged = AtomicUsize::new(0);
+            life.live(&engine.socket(), &acknowledged);
+            let acknowledged = acknowledged.load(Ordering::SeqCst);
+            // A life that was cut short was cut by the failpoint, also while the kernel still buries the engine.
+            let died = acknowledged < STEPS.len() || !engine.alive();
+            engine.kill();
+            engine.boot(&[]);
+            if died {
+                reached.insert(point.clone());
+                kills += 1;
+                agrees(&engine, &life, acknowledged);
+            }
+            clean(&engine, &life, Some(&files), &format!("failpoint {point} after {acknowledged} steps"));
+            if !died {
+                break;
+            }
         }
-        clean(&engine, &format!("failpoint {point} after {} steps", acknowledged.load(Ordering::SeqCst)));
     }
+    let missed: Vec<_> = points.iter().filter(|point| !reached.contains(&format!("{point}@1"))).collect();
+    assert!(missed.is_empty(), "no step of this life comes by {missed:?}");
     println!("{kills} failpoints reached: {reached:?}");
 
     let mut random = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(std::process::id());
@@ -232,7 +321,7 @@ fn three_hundred_kills_lose_nothing_and_leak_nothing() {
         kills += 1;
         engine.boot(&[]);
         let done = acknowledged.load(Ordering::SeqCst);
-        agrees(&engine, done);
-        clean(&engine, &format!("killed after {delay:?}, {done} steps acknowledged"));
+        agrees(&engine, &life, done);
+        clean(&engine, &life, Some(&files), &format!("killed after {delay:?}, {done} steps acknowledged"));
     }
 }

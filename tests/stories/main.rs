@@ -16,6 +16,7 @@ mod harness;
 mod images;
 mod interop;
 mod kill_sweep;
+mod legacy;
 mod package;
 mod plugins;
 mod quickstart;

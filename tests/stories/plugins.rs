@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::json;
 
 use crate::{
-    harness::{Client, Engine, Kind, eventually, signal},
+    harness::{Client, Engine, Kind, eventually, raw_http, signal},
     package::{built, config, folder, install},
 };
 
@@ -182,4 +182,58 @@ fn what_a_plugin_says_is_kept() {
     engine.sh("docker plugin enable talks").fails();
     let logs = engine.sh("pintle plugin logs talks 2>&1").ok();
     assert!(logs.contains("good morning") && logs.contains("bad news"), "{logs}");
+}
+
+#[test]
+fn one_that_is_removed_by_force_under_load_leaves_nothing() {
+    let mut engine = Engine::pintle();
+    engine.busybox("alpine");
+    install(&engine, "dirs");
+    engine
+        .sh("docker volume create -d dirs kept && docker run -d --name user -v kept:/d alpine sleep 1000")
+        .ok();
+    let socket = engine.socket();
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let load: Vec<_> = (0..3)
+        .map(|thread| {
+            let (socket, over) = (socket.clone(), std::sync::Arc::clone(&over));
+            std::thread::spawn(move || {
+                let mut made = 0;
+                let call = |method: &str, path: &str, body: serde_json::Value| {
+                    let body = body.to_string();
+                    raw_http(&socket, method, path, "application/json", body.as_bytes())
+                        .map_or(0, |reply| reply.0)
+                };
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let name = format!("load-{thread}-{made}");
+                    call("POST", "/volumes/create", json!({"Name": name, "Driver": "dirs"}));
+                    let container = json!({"Image": "alpine", "Cmd": ["true"],
+                        "HostConfig": {"Binds": [format!("{name}:/d")], "NetworkMode": "none"}});
+                    call("POST", &format!("/containers/create?name={name}"), container);
+                    made += u32::from(call("POST", &format!("/containers/{name}/start"), json!({})) == 204);
+                    call("DELETE", &format!("/containers/{name}?force=1"), json!({}));
+                    call("DELETE", &format!("/volumes/{name}"), json!({}));
+                }
+                made
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(1500));
+    engine.sh("docker plugin rm -f dirs").ok();
+    std::thread::sleep(Duration::from_millis(500));
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let made: u32 = load.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert!(made > 0, "there was no load");
+    assert_eq!(engine.sh("docker plugin ls -q").ok(), "");
+    engine.sh("docker ps -aq | xargs -r docker rm -f").ok();
+    // Its volumes are listed, and can be forgotten.
+    assert!(engine.sh("docker volume ls -q").ok().contains("kept"));
+    engine.sh("docker volume ls -q | xargs docker volume rm -f").ok();
+    assert_eq!(engine.sh("docker volume ls -q").ok(), "");
+    engine.sh("docker rmi alpine").ok();
+    eventually("nothing to be left", Duration::from_secs(10), || engine.leftovers().is_empty());
+    engine.kill();
+    engine.boot(&[]);
+    assert_eq!(engine.sh("docker volume ls -q").ok(), "");
+    assert_eq!(engine.leftovers(), Vec::<String>::new());
 }

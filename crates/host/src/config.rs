@@ -35,7 +35,7 @@ impl HostConfig {
             start_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
             probe_interval: Duration::from_secs(10),
-            lookup_timeout: Duration::from_secs(2),
+            lookup_timeout: Duration::from_secs(4),
             max_backoff: Duration::from_secs(60),
         }
     }

@@ -102,7 +102,7 @@ pub enum PluginState {
 pub struct PluginFilters {
     /// Only those that are (not) wanted enabled.
     pub enabled: Option<bool>,
-    /// Only those that offer every one of these, such as `volumedriver`.
+    /// Only those that offer one of these, such as `volumedriver`.
     pub capabilities: Vec<String>,
 }
 
@@ -119,6 +119,10 @@ pub enum PluginAction {
     Disable,
     /// Removed.
     Remove,
+    /// It runs, and does not answer; pintle's own, in the words that Docker has for containers.
+    Unhealthy,
+    /// It answers again.
+    Healthy,
 }
 
 impl PluginAction {
@@ -130,6 +134,8 @@ impl PluginAction {
             Self::Enable => "enable",
             Self::Disable => "disable",
             Self::Remove => "remove",
+            Self::Unhealthy => "health_status: unhealthy",
+            Self::Healthy => "health_status: healthy",
         }
     }
 }

@@ -184,6 +184,30 @@ async fn a_crash_is_counted_and_made_good() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_accepts_and_never_answers_is_unwell_and_nobody_waits_for_it() {
+    let house = House::new();
+    let host = house.host().await;
+    let id = house.create(&host, "vol", &config()).await;
+    host.set("vol", &["MODE=mute".into()]).await.unwrap();
+    host.enable("vol", DEFAULT).await.unwrap();
+    let plugin = until(&host, "vol", |plugin| matches!(plugin.state, PluginState::Degraded { .. })).await;
+    let PluginState::Degraded { why } = &plugin.state else { unreachable!("that is what was waited for") };
+    assert!(why.contains("3 probes unanswered"), "{why}");
+    let driver = host.volume_driver("vol").await.unwrap().driver;
+    let started = Instant::now();
+    driver.list().await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    std::fs::write(house.path().join(format!("data/plugins/{id}/rootfs/speak")), "").unwrap();
+    until(&host, "vol", is_ready).await;
+    driver.list().await.unwrap();
+    let events: Vec<_> = house.events.lock().unwrap().iter().map(|event| event.action).collect();
+    assert!(events.ends_with(&[PluginAction::Unhealthy, PluginAction::Healthy]), "{events:?}");
+    host.remove("vol", true).await.unwrap();
+    house.assert_clean();
+    host.shutdown(true).await;
+}
+
+#[tokio::test]
 async fn a_slow_plugin_is_waited_for_and_can_be_called_off() {
     let house = House::new();
     let host = house.host().await;
@@ -235,6 +259,8 @@ async fn settings_are_kept_and_content_is_shared() {
     assert_eq!(error.to_string(), "plugin one:latest already exists");
     let enabled = PluginFilters { enabled: Some(true), capabilities: vec!["volumedriver".into()] };
     assert_eq!(host.list(&enabled).len(), 2);
+    let either = vec!["networkdriver".into(), "volumedriver".into()];
+    assert_eq!(host.list(&PluginFilters { enabled: None, capabilities: either }).len(), 2);
     let other = PluginFilters { enabled: None, capabilities: vec!["networkdriver".into()] };
     assert_eq!(host.list(&other).len(), 0);
     host.remove("one", true).await.unwrap();
@@ -250,7 +276,7 @@ async fn plugins_outlive_the_engine() {
     let host = house.host().await;
     house.create(&host, "up", &config()).await;
     house.create(&host, "down", &config()).await;
-    host.enable("up", DEFAULT).await.unwrap();
+    host.enable("up", Duration::from_secs(33)).await.unwrap();
     let pid = host.get("up").unwrap().pid.unwrap();
     host.shutdown(false).await;
     drop(host);
@@ -259,6 +285,7 @@ async fn plugins_outlive_the_engine() {
     let plugin = host.get("up").unwrap();
     assert_eq!((plugin.pid, plugin.restarts), (Some(pid), 0), "attached, not started again");
     assert!(is_ready(&plugin));
+    assert_eq!(plugin.timeout, Some(33), "the time asked for outlives the engine too");
     assert_eq!(host.get("down").unwrap().state, PluginState::Disabled);
     host.volume_driver("up").await.unwrap().driver.list().await.unwrap();
     host.shutdown(true).await;

@@ -1,6 +1,6 @@
 //! Reading JSON objects as Go's `encoding/json` does: keys in any case, `null` as absent.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, sync::LazyLock};
 
 use serde_json::{Map, Value};
 
@@ -56,6 +56,8 @@ pub fn fold(key: &str) -> Cow<'_, str> {
     Cow::Owned(key.chars().map(fold).collect())
 }
 
+static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
 /// A JSON object under reading; it knows where it is, for the error texts.
 #[derive(Debug, Clone)]
 pub struct Object<'a> {
@@ -64,7 +66,8 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// The outermost value, which must be an object.
+    /// The outermost value, which must be an object. `null` is an object without anything, as in Go: that is what a
+    /// plugin answers that has nothing to say.
     pub fn root(value: &'a Value) -> Result<Self, DecodeError> {
         Self::new(value, Vec::new())
     }
@@ -72,6 +75,7 @@ impl<'a> Object<'a> {
     fn new(value: &'a Value, path: Vec<Segment>) -> Result<Self, DecodeError> {
         match value {
             Value::Object(map) => Ok(Self { map, path }),
+            Value::Null => Ok(Self { map: &NOTHING, path }),
             other => Err(wrong(path, "an object", other)),
         }
     }

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use pintle_api::container::Top;
+use pintle_api::{container::Top, stream::Message};
 use pintle_host::PluginFilters;
-use pintle_image::Reference;
+use pintle_image::{ProgressEvent, Reference};
 use pintle_wire::config::Privilege;
 
 use super::progress::{self, Gone, usual};
@@ -112,10 +112,21 @@ pub(crate) async fn set(app: Arc<App>, mut call: Call) -> Outcome {
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
+/// Docker has other words for a plugin's layers than for an image's.
+fn pushing(event: ProgressEvent) -> Message {
+    let mut message = usual(event);
+    message.status = message.status.map(|status| match status.as_str() {
+        "Pushing" => "Uploading".to_owned(),
+        "Pushed" | "Layer already exists" => "Upload complete".to_owned(),
+        _ => status,
+    });
+    message
+}
+
 pub(crate) async fn push(app: Arc<App>, call: Call) -> Outcome {
     let (name, auth) = (call.name.clone(), call.auth());
     let engine = Arc::clone(&app);
-    progress::answer(&app, Gone::Cancel, usual, move |progress| async move {
+    progress::answer(&app, Gone::Cancel, pushing, move |progress| async move {
         engine.host.push(&name, &auth, &progress).await?;
         Ok(Vec::new())
     })
@@ -162,6 +173,18 @@ pub(crate) async fn stats(app: Arc<App>, call: Call) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_push_reads_as_dockers() {
+        for (said, shown) in [
+            ("Pushed", "Upload complete"),
+            ("Layer already exists", "Upload complete"),
+            ("Preparing", "Preparing"),
+        ] {
+            let event = ProgressEvent { status: said.to_owned(), ..ProgressEvent::default() };
+            assert_eq!(pushing(event).status.as_deref(), Some(shown));
+        }
+    }
 
     #[test]
     fn names_are_as_clients_see_them() {

@@ -11,6 +11,7 @@ use super::{
     undecided, within,
 };
 use crate::{EngineError, ErrorKind};
+use pintle_store::failpoint;
 
 /// The longest name of a volume, which no driver comes near.
 const LONGEST_NAME: usize = 1024;
@@ -206,6 +207,7 @@ impl Inner {
             self.drivers.release(&driver.name, &name);
             return Err(error);
         }
+        failpoint!("engine.volume.creating");
         let request = CreateVolume { name: name.clone(), options };
         if let Err(error) = within(self.budgets.create, "Create", driver.driver.create(request)).await {
             if undecided(&error) {
@@ -215,10 +217,12 @@ impl Inner {
             }
             return Err(error.into());
         }
+        failpoint!("engine.volume.created");
         if let Err(error) = self.ledger.set_state(turn, &name, State::Ready) {
             self.settle_later(&name);
             return Err(error);
         }
+        failpoint!("engine.volume.ready");
         self.publish("create", &name, &[("driver", &driver.name)]);
         Ok(match self.get(driver, &name, self.budgets.probe).await {
             Answer::Found(said) => record.described(&name, said),
@@ -256,6 +260,7 @@ impl Inner {
                 Answer::Found(_) | Answer::Unreachable(_) => return Err(error.into()),
             },
         }
+        failpoint!("engine.volume.gone");
         self.forget(turn, name, &driver.name)
     }
 }

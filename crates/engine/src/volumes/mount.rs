@@ -19,6 +19,7 @@ use super::{
     undecided, within,
 };
 use crate::{EngineError, ErrorKind};
+use pintle_store::failpoint;
 
 /// A mounted volume on its way to the caller, who says that it took it.
 type Delivery = Result<(PathBuf, oneshot::Sender<()>), EngineError>;
@@ -124,6 +125,7 @@ impl Inner {
         };
         let owed = self.ledger.debt(name, &job.id);
         let mounted = within(self.budgets.late, "Mount", driver.driver.mount(name, &job.id)).await;
+        failpoint!("engine.volume.mounted");
         let path = match mounted {
             Ok(path) if path.is_absolute() => path,
             Ok(path) => {
@@ -217,6 +219,7 @@ impl Inner {
                 Err(error) if error.kind != DriverKind::NotFound => return Ok(Err(error)),
                 _ => {}
             }
+            failpoint!("engine.volume.unmounted");
             if !self.ledger.get(name).holds.contains_key(id) {
                 self.pay(&turn, name, &driver, id).await?;
             }

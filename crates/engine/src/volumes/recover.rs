@@ -1,8 +1,11 @@
 //! What is left to be done after a crash or an unanswered call.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 
 use super::{Answer, Inner, Reference, Volumes, ledger::Hold, record::State};
 use crate::EngineError;
@@ -34,7 +37,14 @@ impl Volumes {
             Ok(debts) => debts.iter().for_each(|(name, id)| inner.pay_later(name, id)),
             Err(error) => tracing::error!(%error, "could not read which unmounts are still to be sent"),
         }
-        let said = inner.survey.ask().await;
+        let all = inner.ledger.all();
+        // Only those that have volumes here: a plugin that somebody else started is not called before it is used.
+        let drivers: BTreeSet<String> = all.iter().map(|(_, record, _)| record.driver.clone()).collect();
+        let said = join_all(drivers.into_iter().map(|name| async move {
+            let driver = inner.driver(&name).await;
+            inner.survey.ask_one(name, driver).await
+        }))
+        .await;
         let listed: HashSet<(&str, &str)> = said
             .iter()
             .filter(|said| said.failure.is_none())
@@ -43,7 +53,7 @@ impl Volumes {
             })
             .collect();
         let mut doubtful = Vec::new();
-        for (name, record, facts) in inner.ledger.all() {
+        for (name, record, facts) in all {
             if record.state != State::Ready {
                 inner.settle_later(&name);
             } else if !listed.contains(&(record.driver.as_str(), name.as_str())) && facts.users().is_empty() {

@@ -10,6 +10,7 @@ use super::{
     record::{Record, State},
 };
 use crate::{EngineError, ErrorKind};
+use pintle_store::failpoint;
 
 impl Volumes {
     /// Removes a volume and its data. One in use is refused even with `force`. With `force`, a volume that
@@ -87,6 +88,7 @@ impl Inner {
         }
         self.pay_all(&turn, name, &driver).await.map_err(|error| removing(name, error))?;
         self.ledger.set_state(&turn, name, State::Removing)?;
+        failpoint!("engine.volume.removing");
         if let Err(error) = self.remove_from(&turn, name, &driver).await {
             // The caller is told that it was not removed, so the engine must not remove it later by itself.
             self.ledger.set_state(&turn, name, State::Ready)?;
@@ -95,6 +97,7 @@ impl Inner {
             }
             return Err(removing(name, error));
         }
+        failpoint!("engine.volume.removed");
         self.publish("destroy", name, &[("driver", &record.driver)]);
         Ok(())
     }

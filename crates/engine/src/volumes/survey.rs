@@ -98,7 +98,8 @@ impl Survey {
         join_all(drivers.into_iter().map(|(name, driver)| self.ask_one(name, driver))).await
     }
 
-    async fn ask_one(self: &Arc<Self>, name: String, driver: Result<Driver, EngineError>) -> Said {
+    /// Asks one driver for its volumes.
+    pub(super) async fn ask_one(self: &Arc<Self>, name: String, driver: Result<Driver, EngineError>) -> Said {
         let driver = match driver {
             Ok(driver) => driver,
             Err(error) => {

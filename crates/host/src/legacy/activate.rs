@@ -29,6 +29,9 @@ const LIST_PATIENCE: Duration = Duration::from_millis(250);
 /// How long lists leave a plugin alone that could not be activated.
 const LIST_PAUSE: Duration = Duration::from_secs(10);
 
+/// For how long a name that was looked for in vain is not waited for again.
+const MISSED: Duration = Duration::from_secs(20);
+
 /// An activated legacy plugin.
 #[derive(Debug)]
 pub(crate) struct LegacyPlugin {
@@ -98,6 +101,20 @@ struct Known {
     active: HashMap<String, Arc<LegacyPlugin>>,
     activating: HashMap<String, Activating>,
     failed: HashMap<String, Instant>,
+    missing: HashMap<String, Instant>,
+}
+
+impl Known {
+    /// Whether nobody had this name a moment ago.
+    fn missed(&self, name: &str) -> bool {
+        self.missing.get(name).is_some_and(|when| when.elapsed() < MISSED)
+    }
+
+    fn miss(&mut self, name: &str) {
+        self.missing.retain(|_, when| when.elapsed() < MISSED);
+        // The first miss counts, or one that is asked for all the time would never be waited for again.
+        self.missing.entry(name.to_owned()).or_insert_with(Instant::now);
+    }
 }
 
 impl Inner {
@@ -135,7 +152,10 @@ impl Legacy {
     }
 
     async fn plugin(&self, name: &str) -> Result<Arc<LegacyPlugin>, HostError> {
-        let deadline = Instant::now() + self.inner.lookup_timeout;
+        // Whoever asks again for what was just looked for in vain need not wait again.
+        let patience =
+            if self.inner.known().missed(name) { Duration::ZERO } else { self.inner.lookup_timeout };
+        let deadline = Instant::now() + patience;
         let mut pause = Duration::from_millis(50);
         loop {
             let error = match self.attempt(name).await {
@@ -144,6 +164,9 @@ impl Legacy {
             };
             let may_come = matches!(error, HostError::NotFound(_) | HostError::Unavailable(_));
             if !may_come || Instant::now() + pause > deadline || self.inner.stop.is_cancelled() {
+                if matches!(error, HostError::NotFound(_)) {
+                    self.inner.known().miss(name);
+                }
                 return Err(error);
             }
             tokio::time::sleep(pause).await;

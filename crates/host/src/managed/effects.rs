@@ -6,6 +6,7 @@ use std::{
 };
 
 use pintle_store::failpoint;
+use pintle_wire::{config::PluginConfig, ipam, network, volume};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,6 +16,25 @@ use super::{
     state::{self, Effect, Event, State},
 };
 use crate::{HostError, PluginAction};
+
+/// How long a plugin may take to show that it lives.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// What a plugin of this kind can be asked at any time, without consequences; `None` if only its socket can tell.
+fn question(config: &PluginConfig) -> Option<(&'static str, Option<Vec<u8>>)> {
+    let scheme = config.interface.protocol_scheme.as_str();
+    if !scheme.is_empty() && scheme != "moby.plugins.http/v1" {
+        return None;
+    }
+    if config.has_capability("volumedriver") {
+        let request = volume::Request::Capabilities;
+        return Some((request.method().path(), Some(request.encode())));
+    }
+    if config.has_capability("networkdriver") {
+        return Some((network::Method::GetCapabilities.path(), None));
+    }
+    config.has_capability("ipamdriver").then(|| (ipam::Method::GetCapabilities.path(), None))
+}
 
 impl Owner {
     /// Takes one step and carries out what it asks for.
@@ -68,9 +88,12 @@ impl Owner {
         if let Some(running) = &self.running {
             self.probing = true;
             let client = Arc::clone(&running.client);
+            let question = self.loaded.as_ref().and_then(|loaded| question(&loaded.config));
             self.work.spawn(async move {
-                let probed = client.probe(Duration::from_secs(2)).await;
-                Done::Probed(probed.map_err(|error| error.to_string()))
+                Done::Probed(match question {
+                    Some((path, body)) => client.ask(path, body, PROBE).await,
+                    None => client.probe(PROBE).await,
+                })
             });
         }
     }
@@ -123,6 +146,7 @@ impl Owner {
         for leaver in std::mem::take(&mut self.leavers) {
             match leaver {
                 Leaver::Disable { typed, reply } => {
+                    failpoint!("host.disable.down");
                     self.context.emit(PluginAction::Disable, &self.record.id, &typed);
                     answer(reply, Ok(()));
                 }

@@ -23,13 +23,16 @@ use super::{
     shared::{Managed, View},
     state::{Event, State},
 };
-use crate::HostError;
+use crate::{HostError, PluginAction, remote::CallError};
+
+/// After so many unanswered probes a plugin counts as dead.
+const SILENCES: u32 = 3;
 
 /// What was under way and has ended.
 pub(super) enum Done {
     Launched(Result<Running, StartFailure>),
     Stopped(Result<Option<i32>, HostError>),
-    Probed(Result<(), String>),
+    Probed(Result<(), CallError>),
 }
 
 pub(super) struct Owner {
@@ -46,6 +49,8 @@ pub(super) struct Owner {
     pub(super) cancel: CancellationToken,
     pub(super) resumes: Option<Instant>,
     pub(super) probing: bool,
+    /// Probes in a row that were not answered.
+    silences: u32,
     pub(super) waiters: Vec<Waiter>,
     pub(super) leavers: Vec<Leaver>,
 }
@@ -78,6 +83,7 @@ pub(crate) fn spawn(context: &Arc<Context>, record: Record) -> Arc<Managed> {
         cancel: CancellationToken::new(),
         resumes: None,
         probing: false,
+        silences: 0,
         waiters: Vec::new(),
         leavers: Vec::new(),
     };
@@ -295,12 +301,43 @@ impl Owner {
             }
             Done::Probed(result) => {
                 self.probing = false;
-                let event = match result {
-                    Ok(()) => Event::ProbeOk,
-                    Err(why) => Event::ProbeFailed { why },
-                };
-                self.apply(event).await;
+                self.probed(result).await;
             }
+        }
+    }
+
+    /// One that cannot be reached is unwell at once, one that only does not answer is asked a few times before
+    /// its callers are spared the wait.
+    async fn probed(&mut self, result: Result<(), CallError>) {
+        let was_well = matches!(self.state, State::Ready { .. });
+        let event = match result {
+            Ok(()) => {
+                self.silences = 0;
+                Event::ProbeOk
+            }
+            Err(CallError::Timeout { .. } | CallError::Lost { .. }) => {
+                self.silences += 1;
+                if self.silences < SILENCES {
+                    return;
+                }
+                if let Some(running) = &self.running {
+                    running.client.hold(3 * self.context.config.probe_interval);
+                }
+                let why = format!("it accepts connections and left {} probes unanswered", self.silences);
+                Event::ProbeFailed { why }
+            }
+            Err(error) => Event::ProbeFailed { why: error.to_string() },
+        };
+        self.apply(event).await;
+        let is_well = matches!(self.state, State::Ready { .. });
+        let name = &self.record.name;
+        match (was_well, is_well) {
+            (true, false) => {
+                tracing::warn!(plugin = name, state = ?self.state, "a plugin is unwell");
+                self.context.emit(PluginAction::Unhealthy, &self.record.id, name);
+            }
+            (false, true) => self.context.emit(PluginAction::Healthy, &self.record.id, name),
+            _ => {}
         }
     }
 
@@ -321,6 +358,7 @@ impl Owner {
     pub(super) fn install(&mut self, running: Running) {
         let task = running.task.clone();
         self.exit = Some(async move { task.wait().await }.boxed());
+        self.silences = 0;
         self.running = Some(running);
     }
 

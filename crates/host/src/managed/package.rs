@@ -19,6 +19,7 @@ use super::{
     record::Package,
 };
 use crate::HostError;
+use pintle_store::failpoint;
 
 /// No honest configuration is longer.
 pub(crate) const LARGEST_CONFIG: u64 = 1 << 20;
@@ -212,26 +213,28 @@ pub(crate) async fn fetch(
     progress: &Progress,
 ) -> Result<(Package, Pin), HostError> {
     progress.status(remote.tag().unwrap_or("latest"), format!("Pulling from {}", remote.familiar_name()));
-    for layer in &offer.manifest.layers {
+    let (there, missing): (Vec<_>, Vec<_>) =
+        offer.manifest.layers.iter().partition(|layer| images.blobs().exists(&layer.digest));
+    for layer in there {
+        progress.status(layer.digest.short(), "Already exists");
+    }
+    for layer in &missing {
         progress.status(layer.digest.short(), "Pulling fs layer");
     }
-    let fetches = offer.manifest.layers.iter().map(|layer| async move {
-        if images.blobs().exists(&layer.digest) {
-            progress.status(layer.digest.short(), "Already exists");
-            return Ok(());
-        }
+    let fetches = missing.iter().map(|layer| async move {
         images.registry().fetch(remote, auth, Scope::Plugin, layer, progress).await
     });
     futures_util::future::try_join_all(fetches).await?;
+    failpoint!("host.pull.fetched");
     let (layers, worker) = (offer.manifest.layers.clone(), contents.clone());
-    for layer in &layers {
+    for layer in &missing {
         progress.status(layer.digest.short(), "Extracting");
     }
     let size = tokio::task::spawn_blocking(move || worker.unpack(&layers))
         .await
         .map_err(|error| HostError::io("unpacking the plugin", error))??;
     for layer in &offer.manifest.layers {
-        progress.status(layer.digest.short(), "Pull complete");
+        progress.status(layer.digest.short(), "Complete");
     }
     progress.message(format!("Digest: {}", offer.digest));
     let granted = offer.privileges();

@@ -82,6 +82,12 @@ impl Plugins {
             if let Err(error) = cleaner.release_strangers(&ids) {
                 tracing::warn!(%error, "blobs of removed plugins are left");
             }
+            // And what an installation had stored that a crash cut off. Nothing is under way yet; what an image's
+            // pull has fetched so far is held by name.
+            let blobs = cleaner.images.blobs();
+            if let Err(error) = blobs.list().and_then(|all| blobs.collect(all)) {
+                tracing::warn!(%error, "blobs that nobody holds are left");
+            }
             Ok(())
         })
         .await?;
@@ -163,7 +169,10 @@ impl Plugins {
             .iter()
             .map(|managed| managed.view().plugin(leases))
             .filter(|plugin| filters.enabled.is_none_or(|wanted| wanted == plugin.enabled))
-            .filter(|plugin| filters.capabilities.iter().all(|capability| plugin.offers(capability)))
+            .filter(|plugin| {
+                let wanted = &filters.capabilities;
+                wanted.is_empty() || wanted.iter().any(|capability| plugin.offers(capability))
+            })
             .collect();
         plugins.sort_by(|a, b| a.name.cmp(&b.name));
         plugins

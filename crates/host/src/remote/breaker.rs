@@ -79,6 +79,16 @@ impl Breaker {
         }
     }
 
+    /// Found dead by other means than a call: nothing is let through until then.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.state = BreakerState::Open { until };
+    }
+
+    /// Found alive by other means than a call.
+    pub(super) fn revive(&mut self) {
+        *self = Self::default();
+    }
+
     /// An admitted call ended without saying anything about the plugin: it was given up or never connected.
     pub(super) fn abandoned(&mut self, now: Instant) {
         if self.state == BreakerState::HalfOpen {

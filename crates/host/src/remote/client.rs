@@ -2,7 +2,10 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     os::fd::OwnedFd,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,6 +43,23 @@ pub struct Client {
     breaker: Mutex<Breaker>,
     failures: Mutex<u32>,
     stats: Mutex<BTreeMap<String, CallStats>>,
+    under_way: AtomicUsize,
+}
+
+/// How many calls are under way.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Connection {
@@ -83,6 +103,7 @@ impl Client {
             breaker: Mutex::default(),
             failures: Mutex::default(),
             stats: Mutex::default(),
+            under_way: AtomicUsize::new(0),
         }
     }
 
@@ -108,6 +129,30 @@ impl Client {
             Ok(Err(error)) => Err(self.unreachable(&error)),
             Err(_) => Err(self.unreachable(&io::Error::from(io::ErrorKind::TimedOut))),
         }
+    }
+
+    /// Whether it answers: posts `body` to `path`, which must be harmless, whatever the breaker says, and takes any
+    /// answer for a sign of life. With calls under way it only connects: a plugin that does one thing at a time
+    /// is busy, not dead, and each of them has its own budget.
+    pub(crate) async fn ask(
+        &self,
+        path: &str,
+        body: Option<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<(), CallError> {
+        if self.under_way.load(Ordering::Relaxed) > 0 {
+            return self.probe(limit).await;
+        }
+        self.exchange(path, path.trim_start_matches('/'), body, Budget::once(limit)).await?;
+        lock(&self.breaker).revive();
+        Ok(())
+    }
+
+    /// Lets no call through for so long, or until [`Client::ask`] finds it alive.
+    pub(crate) fn hold(&self, length: Duration) {
+        lock(&self.breaker).hold(Instant::now() + length);
+        let mut failures = lock(&self.failures);
+        *failures = failures.saturating_add(1);
     }
 
     /// Posts `body` to `path` and answers the status and the body, whatever they are. Without a body the
@@ -151,6 +196,7 @@ impl Client {
             let failures = *lock(&self.failures);
             return Err(CallError::Open { plugin: self.plugin.clone(), failures, wait });
         }
+        let _under_way = UnderWay::one_more(&self.under_way);
         // A caller that stops waiting must not leave the breaker waiting for a verdict.
         let mut verdict = Verdict { client: self, given: false };
         let outcome = self.exchange(path, method, body, budget).await;

@@ -1,6 +1,6 @@
 //! A volume plugin for this crate's tests: directories below `/mnt/volumes`, and every bad habit on demand.
 //!
-//! `MODE` chooses: `exit`, `silent`, `wrong-socket`, `crash-once`, `stubborn`; `DELAY` is how many seconds it
+//! `MODE` chooses: `exit`, `silent`, `wrong-socket`, `crash-once`, `stubborn`, `mute`; `DELAY` is how many seconds it
 //! takes to listen.
 #![expect(
     clippy::unwrap_used,
@@ -48,6 +48,10 @@ fn main() {
             eprintln!("out of luck");
             process::exit(9);
         });
+    }
+    // Accepts, and answers nothing until somebody leaves it word.
+    while mode == "mute" && !Path::new("/speak").exists() {
+        thread::sleep(Duration::from_millis(20));
     }
     for stream in listener.incoming() {
         thread::spawn(|| serve(stream.unwrap()));

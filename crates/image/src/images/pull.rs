@@ -14,6 +14,7 @@ use crate::{
     digest::chain_ids,
     manifest::{DOCKER_PLUGIN_CONFIG, MAX_CONFIG},
 };
+use pintle_store::failpoint;
 
 /// Whose name begins so holds the blobs of a pull that has not come to its end, until it is tried again or pruned.
 pub(super) const UNFINISHED: &str = "unfinished/";
@@ -40,6 +41,7 @@ impl Images {
         progress.status(&shown, format!("Pulling from {}", reference.path()));
         let finished = format!("{UNFINISHED}{}", resolved.manifest_digest.hex());
         let (raw, config) = self.pull_config(&reference, auth, &resolved, platform, &finished).await?;
+        failpoint!("image.pull.accepted");
         let layers = self.pull_layers(&reference, auth, &resolved, &config, progress).await?;
         let id = ImageId::from(resolved.manifest.config.digest.clone());
         let mut names = vec![reference.with_digest(resolved.digest.clone())];
@@ -58,7 +60,9 @@ impl Images {
             let manifest = Descriptor::new(&media_type, images.0.blobs.put(&bytes)?, bytes.len() as u64);
             images.0.layers.flush()?;
             let record = Record { layers, manifest: Some(manifest), ..Record::default() };
+            failpoint!("image.pull.complete");
             images.commit_image(&image, raw, record, &names, Some(&finished))?;
+            failpoint!("image.pull.committed");
             drop(work);
             Ok::<_, ImageError>(())
         })
@@ -190,6 +194,7 @@ impl LayerJob {
     async fn run(self) -> Result<RecordLayer, ImageError> {
         let Self { images, reference, auth, descriptor, diff_id, chain, progress, unpacking } = self;
         images.0.registry.fetch(&reference, &auth, Scope::Repository, &descriptor, &progress).await?;
+        failpoint!("image.pull.fetched");
         let _permit = unpacking.acquire_owned().await;
         let lock = images.0.layers.lock(&chain).await;
         tokio::task::spawn_blocking(move || {
@@ -216,7 +221,9 @@ impl LayerJob {
                 &unplaced.layer,
                 Descriptor { annotations: Default::default(), ..descriptor.clone() },
             );
+            failpoint!("image.pull.unpacked");
             images.0.layers.place(unplaced, &chain)?;
+            failpoint!("image.pull.placed");
             progress.status(short, "Pull complete");
             Ok(record)
         })
