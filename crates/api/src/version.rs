@@ -74,7 +74,7 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// The text is not of the form `digits.digits`.
+/// The text is not of the form `digits` or `digits.digits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAVersion;
 
@@ -82,7 +82,7 @@ impl FromStr for ApiVersion {
     type Err = NotAVersion;
 
     fn from_str(text: &str) -> Result<Self, NotAVersion> {
-        let (major, minor) = text.split_once('.').ok_or(NotAVersion)?;
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
         let number = |digits: &str| {
             if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(NotAVersion);
@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(ApiVersion::of_path("/volumes"), (None, "/volumes"));
         assert_eq!(ApiVersion::of_path("/version"), (None, "/version"));
         assert_eq!(ApiVersion::of_path("/v1.41"), (Some(ApiVersion::minor(41)), ""));
+        assert_eq!(ApiVersion::of_path("/v1/info"), (Some(ApiVersion::minor(0)), "/info"));
         assert_eq!(ApiVersion::of_path("/v1.x/info"), (None, "/v1.x/info"));
     }
 

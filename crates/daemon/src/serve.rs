@@ -1,14 +1,21 @@
 //! Accepting clients, and one request at a time on each connection.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pintle_api::ApiVersion;
+use pintle_api::{ApiVersion, version::VersionError};
 use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::App,
@@ -16,13 +23,15 @@ use crate::{
         Offer,
         sniff::{Signals, Sniffed},
     },
-    http::{Answer, Call, Query, query, reply, router::Router},
+    http::{Answer, Call, Query, query, reply, router, router::Router},
     listen::{Connection, Listener},
     status::Failure,
 };
 
 /// How long a client may take to send a request's head.
 const HEAD: Duration = Duration::from_secs(60);
+/// How long a body that nobody wants is read on, so that its sender comes to read the answer.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Serves until the engine drains, then lets each connection finish the request that it is on.
 pub(crate) async fn serve(app: Arc<App>, router: Arc<Router>, listener: Listener) {
@@ -94,10 +103,15 @@ async fn answer(
             return body.map_err(std::io::Error::other).boxed_unsync();
         }
         // The connection learns where the next request may begin.
-        Watched { body, signals }.boxed_unsync()
+        let watched = Watched { body, signals };
+        Lingering { body: Some(watched), tasks: app.tasks.clone(), draining: app.draining.clone() }
+            .boxed_unsync()
     });
     let (parts, body) = request.into_parts();
     let path = query::decode(parts.uri.path(), false);
+    if let Some(clean) = router::clean(&path) {
+        return signed(reply::moved(&clean, parts.uri.query()));
+    }
     let result = dispatch(app, &router, &parts.method, &path, |version| {
         Call::new(version, Query::parse(parts.uri.query().unwrap_or("")), parts.headers.clone(), offer, body)
     })
@@ -120,12 +134,21 @@ async fn dispatch(
     path: &str,
     call: impl FnOnce(ApiVersion) -> Call,
 ) -> Result<Answer, Failure> {
+    if *method == Method::OPTIONS {
+        return Ok(reply::empty(StatusCode::OK));
+    }
     let (version, path) = ApiVersion::of_path(path);
     let version = version.unwrap_or(pintle_api::version::MAX);
     let Some((route, name)) = router.find(method, path) else {
         return Err(Failure::not_found("page not found"));
     };
-    let mut call = call(version.served()?);
+    let version = match version.served() {
+        Err(VersionError::TooOld(_)) => {
+            return Ok(reply::too_old(&Failure::from(VersionError::TooOld(version))));
+        }
+        served => served?,
+    };
+    let mut call = call(version);
     call.name = name;
     if matches!(*method, Method::GET | Method::HEAD) {
         return route.call(app, call).await;
@@ -151,6 +174,8 @@ fn signed(mut answer: Answer) -> Response<crate::http::Body> {
     answer
 }
 
+type Frame = Result<http_body::Frame<Bytes>, std::io::Error>;
+
 /// A body that tells when it is over.
 struct Watched {
     body: Incoming,
@@ -161,15 +186,12 @@ impl http_body::Body for Watched {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
-        let frame = std::task::ready!(std::pin::Pin::new(&mut self.body).poll_frame(cx));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() || self.body.is_end_stream() {
             self.signals.request_is_over();
         }
-        std::task::Poll::Ready(frame.map(|frame| frame.map_err(std::io::Error::other)))
+        Poll::Ready(frame.map(|frame| frame.map_err(std::io::Error::other)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -184,9 +206,58 @@ impl http_body::Body for Watched {
 impl Drop for Watched {
     /// A body that nobody had to read, as there was nothing in it.
     fn drop(&mut self) {
-        if http_body::Body::is_end_stream(&self.body) {
+        if http_body::Body::is_end_stream(self) {
             self.signals.request_is_over();
         }
+    }
+}
+
+/// A body that is read to its end even if its handler answers without it: a client that is still writing would
+/// otherwise see a broken pipe in place of the answer.
+struct Lingering {
+    /// `None` only while this is dropped.
+    body: Option<Watched>,
+    tasks: TaskTracker,
+    draining: CancellationToken,
+}
+
+impl http_body::Body for Lingering {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body)) else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let draining = self.draining.clone();
+        self.tasks.spawn_on(
+            async move {
+                let read = async { while let Some(Ok(_)) = body.frame().await {} };
+                tokio::select! {
+                    () = draining.cancelled() => {}
+                    _ = tokio::time::timeout(LINGER, read) => {}
+                }
+            },
+            &runtime,
+        );
     }
 }
 

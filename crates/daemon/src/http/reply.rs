@@ -73,6 +73,29 @@ pub(crate) fn failure(failure: &Failure) -> Answer {
     json(failure.status, &ErrorBody { message: failure.message.clone() })
 }
 
+/// A refusal of a version from when errors were plain text: JSON would be shown to people as it is.
+pub(crate) fn too_old(failure: &Failure) -> Answer {
+    let answer =
+        with(failure.status, Some("text/plain; charset=utf-8"), full(format!("{}\n", failure.message)));
+    header(answer, "x-content-type-options", "nosniff")
+}
+
+/// The same request belongs at another path.
+pub(crate) fn moved(path: &str, query: Option<&str>) -> Answer {
+    let mut location = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' | b':' | b'@' => location.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => location.push(char::from(byte)),
+            byte => location.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if let Some(query) = query {
+        location.extend(["?", query]);
+    }
+    header(empty(StatusCode::MOVED_PERMANENTLY), "location", &location)
+}
+
 /// Bytes as they come.
 pub(crate) fn stream(
     content_type: &'static str,

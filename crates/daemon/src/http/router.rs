@@ -65,6 +65,26 @@ impl Route {
     }
 }
 
+/// The path without empty and dotted steps, if it has any: Docker sends clients there. `None`: it is clean.
+pub(crate) fn clean(path: &str) -> Option<String> {
+    if !path.contains("//") && !path.contains("/.") {
+        return None;
+    }
+    let mut steps = Vec::new();
+    for step in path.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()),
+            step => steps.push(step),
+        }
+    }
+    let mut clean = format!("/{}", steps.join("/"));
+    if path.ends_with('/') && clean != "/" {
+        clean.push('/');
+    }
+    (clean != path).then_some(clean)
+}
+
 /// Shorthands for tables: `get("/x", handler)`.
 macro_rules! verbs {
     ($($name:ident $method:ident)*) => {$(
@@ -90,6 +110,22 @@ mod tests {
 
     async fn nothing(_: Arc<App>, _: Call) -> Outcome {
         Err(Failure::not_found(""))
+    }
+
+    #[test]
+    fn odd_paths_have_a_clean_form() {
+        for (path, expected) in [
+            ("/v1.41//version", "/v1.41/version"),
+            ("/containers/../version", "/version"),
+            ("/../..", "/"),
+            ("/./info/", "/info/"),
+            ("//", "/"),
+        ] {
+            assert_eq!(clean(path).as_deref(), Some(expected), "{path}");
+        }
+        for path in ["/", "/info", "/info/", "/images/.hidden/json", "/v1.41/containers/a..b/json", "x"] {
+            assert_eq!(clean(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -45,6 +45,8 @@ fn main() -> ExitCode {
         protocol::ping_says_what_speaks,
         protocol::versions_are_negotiated,
         protocol::unknown_paths_and_methods,
+        protocol::paths_have_one_form,
+        protocol::a_refusal_reaches_clients_that_still_write,
         protocol::bodies_must_be_json,
         protocol::keys_in_any_case,
         protocol::swarm_is_inactive,

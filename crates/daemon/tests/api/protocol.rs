@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::{
+    io::AsyncWriteExt,
+    net::UnixStream,
+    time::{Duration, timeout},
+};
 
 use crate::{
     House,
-    client::{call, raw, send},
+    client::{self, call, raw, send},
 };
 
 pub async fn ping_says_what_speaks(house: Arc<House>) {
@@ -32,10 +37,12 @@ pub async fn ping_says_what_speaks(house: Arc<House>) {
 pub async fn versions_are_negotiated(house: Arc<House>) {
     let old = call(&house, "GET", "/v1.10/info", None).await;
     assert_eq!(old.status, 400);
+    // Clients of that age show errors as they are.
+    assert!(old.head.contains("content-type: text/plain; charset=utf-8"), "{}", old.head);
     assert_eq!(
-        old.message(),
+        old.text(),
         "client version 1.10 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer \
-         version"
+         version\n"
     );
     let new = call(&house, "GET", "/v1.99/info", None).await;
     assert_eq!(new.status, 400);
@@ -58,6 +65,41 @@ pub async fn unknown_paths_and_methods(house: Arc<House>) {
     }
     let broken = raw(&house, b"this is not HTTP\r\n\r\n").await;
     assert_eq!(broken.status, 400);
+}
+
+pub async fn paths_have_one_form(house: Arc<House>) {
+    for (path, location) in [
+        ("/v1.41//version?a=b%20c", "/v1.41/version?a=b%20c"),
+        ("/containers/../info", "/info"),
+        ("/volumes/a%20b//", "/volumes/a%20b/"),
+    ] {
+        let answer = call(&house, "GET", path, None).await;
+        assert_eq!(answer.status, 301, "{path}");
+        assert!(answer.head.contains(&format!("location: {location}\r\n")), "{}", answer.head);
+    }
+    let options = call(&house, "OPTIONS", "/containers/json", None).await;
+    assert_eq!((options.status, options.text()), (200, String::new()));
+}
+
+/// Docker reads on for a while: a client that sends its body after the head, or much of it, still gets to read why
+/// it was refused.
+pub async fn a_refusal_reaches_clients_that_still_write(house: Arc<House>) {
+    for (path, size) in [("/volumes/x?version=1", 2), ("/images/create?fromSrc=-&repo=IMP", 3 << 20)] {
+        let method = if size == 2 { "PUT" } else { "POST" };
+        let mut stream = UnixStream::connect(&house.socket).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Type: application/x-tar\r\n\
+             Content-Length: {size}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for piece in vec![b'x'; size].chunks(64 << 10) {
+            stream.write_all(piece).await.unwrap();
+        }
+        let answer = timeout(Duration::from_secs(20), client::read(&mut stream)).await.unwrap();
+        assert!((400..=503).contains(&answer.status) && answer.status != 500, "{path}: {}", answer.head);
+        assert!(!answer.message().is_empty(), "{path}");
+    }
 }
 
 pub async fn bodies_must_be_json(house: Arc<House>) {
