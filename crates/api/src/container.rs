@@ -105,6 +105,11 @@ pub struct Healthcheck {
     pub retries: i64,
 }
 
+/// Go leaves a size of zero out.
+fn nothing(size: &Option<i64>) -> bool {
+    size.is_none_or(|size| size == 0)
+}
+
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }
@@ -209,7 +214,7 @@ pub struct Summary {
     pub command: String,
     pub created: i64,
     pub ports: Vec<Port>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "nothing")]
     pub size_rw: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_root_fs: Option<i64>,
@@ -339,6 +344,9 @@ pub struct UpdateRequest {
     pub memory_reservation: i64,
     pub memory_swap: i64,
     pub pids_limit: Option<i64>,
+    pub cpu_realtime_period: i64,
+    pub cpu_realtime_runtime: i64,
+    pub blkio_weight: u16,
     pub restart_policy: crate::host_config::RestartPolicy,
 }
 

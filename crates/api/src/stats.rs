@@ -23,6 +23,7 @@ pub struct Stats {
     pub cpu_stats: Cpu,
     pub precpu_stats: Cpu,
     pub memory_stats: Memory,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub networks: Option<BTreeMap<String, serde_json::Value>>,
 }
 
@@ -48,6 +49,23 @@ pub struct Blkio {
     pub io_merged_recursive: Option<Vec<BlkioEntry>>,
     pub io_time_recursive: Option<Vec<BlkioEntry>>,
     pub sectors_recursive: Option<Vec<BlkioEntry>>,
+}
+
+impl Blkio {
+    /// The lists that control groups of version 1 have and leave empty.
+    pub fn unused() -> Self {
+        let none = || Some(Vec::new());
+        Self {
+            io_service_bytes_recursive: none(),
+            io_serviced_recursive: none(),
+            io_queue_recursive: none(),
+            io_service_time_recursive: none(),
+            io_wait_time_recursive: none(),
+            io_merged_recursive: none(),
+            io_time_recursive: none(),
+            sectors_recursive: none(),
+        }
+    }
 }
 
 /// One device and operation.

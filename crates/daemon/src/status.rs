@@ -35,6 +35,15 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
+    /// An archive that the client sent: what is wrong with it is the client's affair, unlike what is wrong with
+    /// what was stored or came from a registry.
+    pub(crate) fn of_archive(error: ImageError) -> Self {
+        match error.kind() {
+            Image::Corrupt => Self::invalid(error.to_string()),
+            _ => error.into(),
+        }
+    }
+
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }

@@ -101,7 +101,9 @@ impl FromStr for Platform {
                 architecture: normal(architecture),
                 variant: Some(variant.to_ascii_lowercase()),
             }),
-            _ => Err(bad()),
+            _ => Err(ImageError::invalid(format!(
+                "\"{text:.100}\": cannot parse platform specifier: invalid argument"
+            ))),
         }
     }
 }

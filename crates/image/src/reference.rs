@@ -60,7 +60,7 @@ impl Reference {
     /// The same repository by another tag.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ImageError> {
         if !is_tag(tag) {
-            return Err(invalid());
+            return Err(ImageError::invalid("invalid tag format"));
         }
         Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }

@@ -12,8 +12,9 @@ use pintle_api::{
     version::ApiVersion,
 };
 use pintle_engine::{
-    containers::{Container, PathStat, Size, State},
+    containers::{Container, MountKind, PathStat, Size, State},
     networks::ContainerNetworks,
+    volumes::DEFAULT,
 };
 use serde::de::DeserializeOwned;
 
@@ -29,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) networks: ContainerNetworks,
     /// The client's version.
     pub(crate) version: ApiVersion,
+    /// The image's layers, topmost first.
+    pub(crate) lower: String,
     /// What a container gets that names no control group name space mode.
     pub(crate) cgroupns_mode: &'static str,
     pub(crate) default_shm_size: i64,
@@ -46,7 +49,12 @@ fn part<T: DeserializeOwned + Default>(container: &Container, key: &str) -> T {
 
 /// `GET /containers/{id}/json`.
 pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::Container {
-    let file = |name: &str| around.dir.join(name).to_string_lossy().into_owned();
+    // Docker knows these paths once the container was started for the first time.
+    let begun = container.life.run().is_some() || container.life.exit().is_some();
+    let file = |name: &str| match begun {
+        true => around.dir.join(name).to_string_lossy().into_owned(),
+        false => String::new(),
+    };
     let network_settings = network_settings(container, &around);
     inspect::Container {
         id: container.id.clone(),
@@ -61,6 +69,7 @@ pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::C
         log_path: around
             .log_path
             .as_ref()
+            .filter(|_| begun)
             .map(|path| path.to_string_lossy().into_owned())
             .unwrap_or_default(),
         name: format!("/{}", container.name),
@@ -75,6 +84,7 @@ pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::C
                 [("MergedDir", "merged"), ("UpperDir", "rw/diff"), ("WorkDir", "rw/work")]
                     .into_iter()
                     .map(|(key, name)| (key.to_owned(), around.dir.join(name).to_string_lossy().into_owned()))
+                    .chain([("LowerDir".to_owned(), around.lower)])
                     .collect(),
             ),
         },
@@ -123,7 +133,7 @@ fn config(container: &Container) -> Config {
         hostname: container.hostname().to_owned(),
         user: spec.user.clone(),
         exposed_ports: empty(&spec.exposed_ports),
-        env: Some(spec.env.clone()),
+        env: if spec.env.is_empty() { written.env.clone() } else { Some(spec.env.clone()) },
         cmd: Words(spec.cmd.clone()),
         image: spec.image.clone(),
         volumes: (!spec.volumes.is_empty()).then(|| empty(&spec.volumes)),
@@ -165,7 +175,12 @@ fn host_config(container: &Container, cgroupns_mode: &str, default_shm_size: i64
     host.nano_cpus = spec.resources.nano_cpus;
     host.cpuset_cpus.clone_from(&spec.resources.cpuset_cpus);
     host.cpuset_mems.clone_from(&spec.resources.cpuset_mems);
-    host.pids_limit = spec.resources.pids_limit;
+    host.pids_limit = spec.resources.pids_limit.map(|limit| limit.max(0));
+    if host.memory > 0 && host.memory_swap == 0 {
+        host.memory_swap = host.memory.saturating_mul(2);
+    }
+    host.oom_kill_disable =
+        (pintle_runtime::cgroup::Setup::detect().version() == 1).then_some(spec.resources.oom_kill_disable);
     if host.masked_paths.is_none() && !spec.privileged {
         host.masked_paths = Some(pintle_runtime::spec::masked_paths());
     }
@@ -179,7 +194,7 @@ fn host_config(container: &Container, cgroupns_mode: &str, default_shm_size: i64
 fn mounts(container: &Container) -> Vec<MountPoint> {
     let mounts = container.mounts.iter().filter(|mount| {
         // `--tmpfs` is not listed, `--mount type=tmpfs` is.
-        mount.kind != pintle_engine::containers::MountKind::Tmpfs || mount.long_form
+        mount.kind != MountKind::Tmpfs || mount.long_form
     });
     mounts
         .map(|mount| MountPoint {
@@ -188,7 +203,13 @@ fn mounts(container: &Container) -> Vec<MountPoint> {
             source: mount.source.to_string_lossy().into_owned(),
             destination: mount.destination.clone(),
             driver: mount.driver.clone(),
-            mode: mount.mode.clone(),
+            // Docker labels volumes of its own driver for SELinux, and says so.
+            mode: match mount.kind {
+                MountKind::Volume if mount.driver == DEFAULT && mount.mode.is_empty() && !mount.anonymous => {
+                    "z".to_owned()
+                }
+                _ => mount.mode.clone(),
+            },
             rw: mount.rw,
             propagation: mount.propagation.clone(),
         })

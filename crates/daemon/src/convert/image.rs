@@ -34,21 +34,23 @@ pub(crate) fn summary(
     }
 }
 
+/// Directories as overlayfs takes them, the topmost first.
+pub(crate) fn stacked(dirs: &[std::path::PathBuf]) -> String {
+    let dirs: Vec<_> = dirs.iter().rev().map(|dir| dir.to_string_lossy().into_owned()).collect();
+    dirs.join(":")
+}
+
 /// `GET /images/{name}/json`.
 pub(crate) fn inspect(image: &Image, with_virtual_size: bool) -> Inspect {
     let config = &image.config;
     let run = &config.config;
-    let joined = |dirs: &[std::path::PathBuf]| {
-        let dirs: Vec<_> = dirs.iter().rev().map(|dir| dir.to_string_lossy().into_owned()).collect();
-        dirs.join(":")
-    };
     let data = match image.layer_dirs.split_last() {
         None => None,
         Some((top, lower)) => {
             let mut data = pintle_api::StringMap::new();
             data.insert("UpperDir".to_owned(), top.to_string_lossy().into_owned());
             if !lower.is_empty() {
-                data.insert("LowerDir".to_owned(), joined(lower));
+                data.insert("LowerDir".to_owned(), stacked(lower));
             }
             Some(data)
         }
@@ -69,7 +71,7 @@ pub(crate) fn inspect(image: &Image, with_virtual_size: bool) -> Inspect {
                 .keys()
                 .map(|port| (port.clone(), pintle_api::Empty {}))
                 .collect(),
-            env: Some(run.env.clone()),
+            env: (!run.env.is_empty()).then(|| run.env.clone()),
             cmd: Words(run.cmd.clone()),
             healthcheck: run
                 .healthcheck
@@ -118,6 +120,6 @@ pub(crate) fn history(entry: pintle_image::HistoryEntry) -> HistoryEntry {
 pub(crate) fn deleted(removed: &Removed) -> Deleted {
     match removed {
         Removed::Untagged(name) => Deleted { untagged: name.clone(), ..Deleted::default() },
-        Removed::Deleted(id) => Deleted { deleted: id.clone(), ..Deleted::default() },
+        Removed::Deleted(id) | Removed::Layer(id) => Deleted { deleted: id.clone(), ..Deleted::default() },
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod container;
 pub(crate) mod endpoints;
 pub(crate) mod event;
 pub(crate) mod image;
+pub(crate) mod legacy;
 pub(crate) mod network;
 pub(crate) mod plugin;
 pub(crate) mod since;

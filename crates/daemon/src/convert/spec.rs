@@ -6,8 +6,8 @@ use pintle_api::{
     version::ApiVersion,
 };
 use pintle_engine::containers::{
-    ContainerSpec, DeviceSpec, LogConfig, MountKind, MountSpec, Resources, RestartMode, RestartPolicy,
-    Ulimit, Update,
+    BlkioDevices, ContainerSpec, DeviceSpec, LogConfig, MountKind, MountSpec, Resources, RestartMode,
+    RestartPolicy, Ulimit, Update,
 };
 use serde_json::json;
 
@@ -84,6 +84,7 @@ pub(crate) fn spec(
         volumes_from: host.volumes_from.unwrap_or_default(),
         volume_driver: host.volume_driver,
         read_only: host.readonly_rootfs,
+        read_only_shallow: false,
         privileged: host.privileged,
         cap_add: host.cap_add.0.unwrap_or_default(),
         cap_drop: host.cap_drop.0.unwrap_or_default(),
@@ -167,7 +168,15 @@ fn refuse(host: &HostConfig, defaults: &config::Config) -> Result<(), Failure> {
         )));
     }
     if !matches!(host.isolation.as_str(), "" | "default") {
-        return Err(Failure::invalid(format!("invalid isolation: {}", host.isolation)));
+        return Err(Failure::invalid(format!(
+            "invalid isolation: {:?} - linux only supports 'default'",
+            host.isolation
+        )));
+    }
+    if host.io_maximum_bandwidth != 0 || host.io_maximum_iops != 0 {
+        return Err(Failure::invalid(
+            "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
+        ));
     }
     if !host.storage_opt.is_empty() {
         return Err(Failure::not_implemented(
@@ -185,6 +194,7 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
         "image" => {
             return Err(Failure::not_implemented("mounts of type image are not supported in this version"));
         }
+        other if mount.target.is_empty() => return Err(no_target(other)),
         other => {
             return Err(Failure::invalid(format!(
                 "invalid mount config for type {other:?}: mount type unknown"
@@ -192,10 +202,7 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
         }
     };
     let misplaced = |options: &str| {
-        Err(Failure::invalid(format!(
-            "invalid mount config for type {:?}: field {options} must not be specified",
-            mount.kind
-        )))
+        Err(Failure::invalid(format!("{options} must not be specified on mount type {:?}", mount.kind)))
     };
     if mount.bind_options.is_some() && kind != MountKind::Bind {
         return misplaced("BindOptions");
@@ -207,10 +214,7 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
         return misplaced("TmpfsOptions");
     }
     if mount.target.is_empty() {
-        return Err(Failure::invalid(format!(
-            "invalid mount config for type {:?}: field Target must not be empty",
-            mount.kind
-        )));
+        return Err(no_target(&mount.kind));
     }
     let bind = mount.bind_options.unwrap_or_default();
     let volume = mount.volume_options.unwrap_or_default();
@@ -224,6 +228,8 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
         propagation: bind.propagation,
         non_recursive: bind.non_recursive,
         create_mountpoint: bind.create_mountpoint,
+        read_only_shallow: bind.read_only_non_recursive,
+        read_only_forced: bind.read_only_force_recursive,
         no_copy: volume.no_copy,
         subpath: volume.subpath,
         labels: volume.labels,
@@ -235,9 +241,15 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
     })
 }
 
+fn no_target(kind: &str) -> Failure {
+    Failure::invalid(format!("invalid mount config for type {kind:?}: field Target must not be empty"))
+}
+
 fn restart(policy: &host_config::RestartPolicy) -> Result<RestartPolicy, Failure> {
     let mode = match policy.name.as_str() {
-        "" | "no" => RestartMode::No,
+        // Clients from before a policy had to have a name send any count.
+        "" => return Ok(RestartPolicy::default()),
+        "no" => RestartMode::No,
         "always" => RestartMode::Always,
         "unless-stopped" => RestartMode::UnlessStopped,
         "on-failure" => RestartMode::OnFailure,
@@ -248,6 +260,12 @@ fn restart(policy: &host_config::RestartPolicy) -> Result<RestartPolicy, Failure
             )));
         }
     };
+    if mode != RestartMode::OnFailure && policy.maximum_retry_count != 0 {
+        let and = if policy.maximum_retry_count < 0 { " and cannot be negative" } else { "" };
+        return Err(Failure::invalid(format!(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'{and}"
+        )));
+    }
     let max_retries = u32::try_from(policy.maximum_retry_count)
         .map_err(|_| Failure::invalid("invalid restart policy: maximum retry count cannot be negative"))?;
     Ok(RestartPolicy { mode, max_retries })
@@ -258,17 +276,36 @@ fn resources(host: &HostConfig) -> Resources {
         memory: host.memory,
         memory_swap: host.memory_swap,
         memory_reservation: host.memory_reservation,
-        memory_swappiness: host.memory_swappiness.filter(|swappiness| *swappiness >= 0),
+        // -1 is how clients say that they want nothing.
+        memory_swappiness: host.memory_swappiness.filter(|swappiness| *swappiness != -1),
         cpu_shares: host.cpu_shares,
         cpu_period: host.cpu_period,
         cpu_quota: host.cpu_quota,
         nano_cpus: host.nano_cpus,
         cpuset_cpus: host.cpuset_cpus.clone(),
         cpuset_mems: host.cpuset_mems.clone(),
-        pids_limit: host.pids_limit,
+        pids_limit: host.pids_limit.filter(|limit| *limit > 0),
+        cpu_realtime_period: host.cpu_realtime_period,
+        cpu_realtime_runtime: host.cpu_realtime_runtime,
         blkio_weight: host.blkio_weight,
+        blkio_devices: BlkioDevices {
+            weight: host
+                .blkio_weight_device
+                .iter()
+                .flatten()
+                .map(|device| (device.path.clone().into(), device.weight.into()))
+                .collect(),
+            read_bps: throttles(host.blkio_device_read_bps.as_ref()),
+            write_bps: throttles(host.blkio_device_write_bps.as_ref()),
+            read_iops: throttles(host.blkio_device_read_iops.as_ref()),
+            write_iops: throttles(host.blkio_device_write_iops.as_ref()),
+        },
         oom_kill_disable: host.oom_kill_disable.unwrap_or(false),
     }
+}
+
+fn throttles(devices: Option<&Vec<host_config::ThrottleDevice>>) -> Vec<(std::path::PathBuf, u64)> {
+    devices.into_iter().flatten().map(|device| (device.path.clone().into(), device.rate)).collect()
 }
 
 /// `POST /containers/{id}/update`.
@@ -286,7 +323,11 @@ pub(crate) fn update(request: UpdateRequest) -> Result<Update, Failure> {
             nano_cpus: request.nano_cpus,
             cpuset_cpus: request.cpuset_cpus,
             cpuset_mems: request.cpuset_mems,
-            pids_limit: request.pids_limit,
+            // Nothing given leaves the limit alone; zero and below lift it.
+            pids_limit: request.pids_limit.map(|limit| if limit > 0 { limit } else { -1 }),
+            cpu_realtime_period: request.cpu_realtime_period,
+            cpu_realtime_runtime: request.cpu_realtime_runtime,
+            blkio_weight: request.blkio_weight,
             ..Resources::default()
         },
     })

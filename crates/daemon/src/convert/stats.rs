@@ -5,10 +5,12 @@ use pintle_api::{
     stats::{Blkio, BlkioEntry, Cpu, CpuUsage, Memory, Pids, Stats, Throttling},
     time,
 };
+use pintle_runtime::cgroup::Setup;
 
 /// One sample of this moment.
 pub(crate) fn sample(id: &str, name: &str, stats: &pintle_runtime::Stats) -> Stats {
     let memory = &stats.memory;
+    let version = Setup::detect().version();
     let total = machine_memory();
     let blkio = |value: fn(&pintle_runtime::cgroup::BlkioEntry) -> u64| {
         let entry = |entry: &pintle_runtime::cgroup::BlkioEntry| BlkioEntry {
@@ -26,12 +28,13 @@ pub(crate) fn sample(id: &str, name: &str, stats: &pintle_runtime::Stats) -> Sta
         preread: time::NEVER.to_owned(),
         pids_stats: Pids {
             current: Some(stats.pids.current),
-            limit: Some(stats.pids.limit.unwrap_or(u64::MAX)),
+            // Of no limit, control groups of version 1 say nothing and those of version 2 the largest number.
+            limit: stats.pids.limit.or((version == 2).then_some(u64::MAX)),
         },
         blkio_stats: Blkio {
             io_service_bytes_recursive: blkio(|entry| entry.bytes),
             io_serviced_recursive: blkio(|entry| entry.operations),
-            ..Blkio::default()
+            ..if version == 1 { Blkio::unused() } else { Blkio::default() }
         },
         cpu_stats: Cpu {
             cpu_usage: CpuUsage {
@@ -57,6 +60,17 @@ pub(crate) fn sample(id: &str, name: &str, stats: &pintle_runtime::Stats) -> Sta
             failcnt: (memory.failcnt > 0).then_some(memory.failcnt),
             limit: Some(memory.limit.min(total)),
         },
+        ..Stats::default()
+    }
+}
+
+/// What uses nothing, as it does not run.
+pub(crate) fn nothing(id: &str, name: &str) -> Stats {
+    Stats {
+        name: name.to_owned(),
+        id: id.to_owned(),
+        read: time::NEVER.to_owned(),
+        preread: time::NEVER.to_owned(),
         ..Stats::default()
     }
 }

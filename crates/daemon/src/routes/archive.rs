@@ -18,7 +18,7 @@ const TAR: &str = "application/x-tar";
 fn path(call: &Call) -> Result<String, Failure> {
     match call.query.some("path") {
         Some(path) => Ok(path.to_owned()),
-        None => Err(Failure::invalid("bad parameter: 'path' cannot be empty")),
+        None => Err(Failure::invalid("bad parameter: path cannot be empty")),
     }
 }
 

@@ -68,7 +68,9 @@ pub(crate) async fn inspect(app: Arc<App>, call: Call) -> Outcome {
     let containers = app.containers().await;
     let container = containers.inspect(&call.name)?;
     let size = if call.query.truth("size") { Some(containers.size(&container.id).await?) } else { None };
+    let image = app.images.get(&container.image_id);
     let around = Surroundings {
+        lower: image.map(|image| convert::image::stacked(&image.layer_dirs)).unwrap_or_default(),
         dir: containers.dir(&container.id),
         log_path: containers.log_path(&container.id),
         exec_ids: containers.exec_ids(&container.id),

@@ -8,7 +8,10 @@ use http::StatusCode;
 use pintle_api::container::{
     CreateRequest, Created, FilesystemChange, Pruned, Top, UpdateRequest, Updated, WaitError, WaitResponse,
 };
-use pintle_engine::containers::{RemoveOptions, StopOptions, WaitCondition};
+use pintle_engine::{
+    containers::{RemoveOptions, StopOptions, WaitCondition},
+    events::Kind,
+};
 use pintle_image::ChangeKind;
 
 use crate::{
@@ -20,10 +23,15 @@ use crate::{
 
 pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
     let request: CreateRequest = call.json().await?;
-    let (config, host, networking) = request.into_parts();
+    let (config, mut host, networking) = request.into_parts();
+    if config == pintle_api::container::Config::default() {
+        return Err(Failure::invalid("config cannot be empty in order to create a container"));
+    }
+    convert::legacy::mounts(&mut host, call.version)?;
     let platform = call.query.some("platform").map(str::to_owned);
-    let (spec, mut warnings) =
+    let (mut spec, mut warnings) =
         convert::spec::spec(config, host, networking, platform, call.version, &app.config.load())?;
+    spec.read_only_shallow = !call.since(44);
     let created = app.containers().await.create(call.query.some("name"), spec).await?;
     warnings.extend(created.warnings);
     Ok(reply::json(StatusCode::CREATED, &Created { id: created.id, warnings }))
@@ -84,7 +92,7 @@ pub(crate) async fn resize(app: Arc<App>, call: Call) -> Outcome {
 pub(crate) async fn update(app: Arc<App>, mut call: Call) -> Outcome {
     let request: UpdateRequest = call.json().await?;
     let warnings = app.containers().await.update(&call.name, convert::spec::update(request)?).await?;
-    Ok(reply::ok(&Updated { warnings: Some(warnings) }))
+    Ok(reply::ok(&Updated { warnings: (!warnings.is_empty()).then_some(warnings) }))
 }
 
 /// The headers go out at once: clients start the container when they know that they are waiting for it.
@@ -112,7 +120,7 @@ pub(crate) async fn wait(app: Arc<App>, call: Call) -> Outcome {
 
 pub(crate) async fn remove(app: Arc<App>, call: Call) -> Outcome {
     if call.query.truth("link") {
-        return Err(Failure::not_implemented("links between containers are not supported"));
+        return Err(Failure::invalid("Conflict, cannot remove the default link name of the container"));
     }
     let options = RemoveOptions { force: call.query.truth("force"), volumes: call.query.truth("v") };
     app.containers().await.remove(&call.name, options).await?;
@@ -148,6 +156,8 @@ pub(crate) async fn prune(app: Arc<App>, call: Call) -> Outcome {
     filters.only(&["label", "label!", "until"])?;
     let _one = app.prunes.containers.try_lock().map_err(|_| already_running())?;
     let pruned = app.containers().await.prune(&convert::filters(&filters)).await?;
+    let attributes = [("reclaimed".to_owned(), pruned.space_reclaimed.to_string())].into();
+    app.publish(Kind::Container, "prune", "", attributes);
     Ok(reply::ok(&Pruned {
         containers_deleted: (!pruned.deleted.is_empty()).then_some(pruned.deleted),
         space_reclaimed: pruned.space_reclaimed,

@@ -20,14 +20,17 @@ pub(crate) async fn events(app: Arc<App>, call: Call) -> Outcome {
         None => Ok(None),
         Some(text) => match time::parse(text, Utc::now()).and_then(|time| time.timestamp_nanos_opt()) {
             Some(nanos) => Ok(Some(nanos)),
-            None => Err(Failure::invalid(format!("invalid value for {key:?}: {text:?} is no time"))),
+            None => Err(Failure::invalid(format!("invalid value for '{key}': {text:?} is no time"))),
         },
     };
     let (since, until) = (at("since")?, at("until")?);
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {
-        return Err(Failure::invalid("`since` time cannot be after `until` time"));
+        let (since, until) = (call.query.text("since"), call.query.text("until"));
+        return Err(Failure::invalid(format!(
+            "`since` time ({since}) cannot be after `until` time ({until})"
+        )));
     }
     let filter = Filter::new(&convert::filters(&call.query.filters()?))?;
     let follow = app.events.follow(since, until, filter);

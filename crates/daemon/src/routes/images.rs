@@ -6,7 +6,7 @@ use chrono::Utc;
 use http::StatusCode;
 use pintle_api::{Filters, image::Pruned, time};
 use pintle_engine::events::Kind;
-use pintle_image::{Image, ImageId, Reference, Removed, Scope};
+use pintle_image::{Image, ImageId, Platform, Reference, Removed, Scope};
 use serde_json::json;
 
 use super::{containers::already_running, system::blocking};
@@ -23,16 +23,23 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
     let images = app.images.clone();
     let mut all = blocking(move || images.list()).await?;
     select(&app, &filters, &mut all)?;
-    let shared = if call.query.truth("shared-size") {
+    let shared = if call.since(42) && call.query.truth("shared-size") {
         let images = app.images.clone();
         blocking(move || images.disk_usage()).await?.shared.into_iter().collect::<Vec<_>>()
     } else {
         Vec::new()
     };
     let size = |image: &Image| shared.iter().find(|(id, _)| *id == image.id).map(|(_, size)| *size);
-    let all: Vec<_> =
-        all.iter().map(|image| convert::image::summary(image, None, size(image), !call.since(44))).collect();
-    Ok(reply::ok(&all))
+    // How many containers an image has is known from their records: this does not wait for their restoration.
+    let users = |image: &Image| call.since(51).then(|| app.containers.using_image(image.id.as_str()).len());
+    let summary = |image: &Image| {
+        let mut summary = convert::image::summary(image, users(image), size(image), !call.since(44));
+        if !call.since(43) {
+            convert::legacy::unnamed(&mut summary);
+        }
+        summary
+    };
+    Ok(reply::ok(&all.iter().map(summary).collect::<Vec<_>>()))
 }
 
 fn select(app: &App, filters: &Filters, all: &mut Vec<Image>) -> Result<(), Failure> {
@@ -56,6 +63,9 @@ fn select(app: &App, filters: &Filters, all: &mut Vec<Image>) -> Result<(), Fail
     }
     if filters.has("reference") {
         let patterns: Vec<_> = filters.get("reference").collect();
+        if !patterns.iter().all(|pattern| is_pattern(pattern)) {
+            return Err(Failure::invalid("syntax error in pattern"));
+        }
         for image in all.iter_mut() {
             image.repo_tags.retain(|tag| patterns.iter().any(|pattern| names(pattern, tag, ':')));
             image.repo_digests.retain(|digest| patterns.iter().any(|pattern| names(pattern, digest, '@')));
@@ -71,9 +81,11 @@ fn names(pattern: &str, reference: &str, separator: char) -> bool {
     glob(pattern, reference) || glob(pattern, bare)
 }
 
-/// Go's `path.Match` without classes: `*` and `?` stop at slashes.
+/// Go's `path.Match`: `*` and `?` stop at slashes, `[a-z]` and `[^a-z]` are classes, a backslash takes the next
+/// character as it is.
 fn glob(pattern: &str, text: &str) -> bool {
     let mut pattern_chars = pattern.chars();
+    let mut text_chars = text.chars();
     match pattern_chars.next() {
         None => text.is_empty(),
         Some('*') => {
@@ -82,24 +94,135 @@ fn glob(pattern: &str, text: &str) -> bool {
             let mut starts = text[..end].char_indices().map(|(at, _)| at).chain([end]);
             starts.any(|at| glob(rest, &text[at..]))
         }
-        Some(wanted) => {
-            let mut text_chars = text.chars();
-            match text_chars.next() {
-                Some(found) if found == wanted || (wanted == '?' && found != '/') => {
-                    glob(pattern_chars.as_str(), text_chars.as_str())
-                }
+        Some('?') => {
+            text_chars.next().is_some_and(|found| found != '/')
+                && glob(pattern_chars.as_str(), text_chars.as_str())
+        }
+        Some('[') => {
+            let Some(found) = text_chars.next().filter(|found| *found != '/') else { return false };
+            match class(pattern_chars.as_str(), found) {
+                Some((true, rest)) => glob(rest, text_chars.as_str()),
                 _ => false,
             }
+        }
+        Some('\\') => match pattern_chars.next() {
+            Some(wanted) => {
+                text_chars.next() == Some(wanted) && glob(pattern_chars.as_str(), text_chars.as_str())
+            }
+            None => false,
+        },
+        Some(wanted) => {
+            text_chars.next() == Some(wanted) && glob(pattern_chars.as_str(), text_chars.as_str())
+        }
+    }
+}
+
+/// Whether a class, given without its opening bracket, has a character, and what follows the class. `None`: it is
+/// not well formed.
+fn class(pattern: &str, found: char) -> Option<(bool, &str)> {
+    let (negated, rest) = match pattern.strip_prefix('^') {
+        Some(rest) => (true, rest),
+        None => (false, pattern),
+    };
+    let mut chars = rest.chars();
+    let mut has = false;
+    let mut ranges = 0;
+    loop {
+        let low = match chars.next()? {
+            ']' if ranges > 0 => return Some((has != negated, chars.as_str())),
+            '\\' => chars.next()?,
+            ']' | '-' => return None,
+            low => low,
+        };
+        let mut high = low;
+        if let Some(rest) = chars.as_str().strip_prefix('-') {
+            chars = rest.chars();
+            high = match chars.next()? {
+                '\\' => chars.next()?,
+                ']' | '-' => return None,
+                high => high,
+            };
+        }
+        has |= (low..=high).contains(&found);
+        ranges += 1;
+    }
+}
+
+/// Whether Go would take it for a pattern.
+fn is_pattern(pattern: &str) -> bool {
+    let mut rest = pattern;
+    loop {
+        let mut chars = rest.chars();
+        match chars.next() {
+            None => return true,
+            Some('\\') if chars.next().is_none() => return false,
+            Some('[') => match class(chars.as_str(), '/') {
+                Some((_, after)) => rest = after,
+                None => return false,
+            },
+            Some(_) => rest = chars.as_str(),
         }
     }
 }
 
 pub(crate) async fn inspect(app: Arc<App>, call: Call) -> Outcome {
     let image = app.images.get(&call.name)?;
-    Ok(reply::ok(&convert::image::inspect(&image, !call.since(44))))
+    let platform = if call.since(49) { platform(&call)? } else { None };
+    if platform.is_some() && call.since(48) && call.query.truth("manifests") {
+        return Err(Failure::invalid(
+            "conflicting options: manifests and platform options cannot both be set",
+        ));
+    }
+    must_be_for(&call.name, &image, platform.as_ref())?;
+    Ok(reply::ok(&convert::legacy::image(convert::image::inspect(&image, !call.since(44)), call.version)?))
+}
+
+/// The platform that newer clients may ask for, as JSON.
+pub(super) fn platform(call: &Call) -> Result<Option<Platform>, Failure> {
+    #[derive(serde::Deserialize, Default)]
+    #[serde(default)]
+    struct Wanted {
+        os: String,
+        architecture: String,
+        variant: String,
+    }
+    let texts: Vec<_> = call.query.all("platform").into_iter().filter(|text| !text.is_empty()).collect();
+    let text = match texts.as_slice() {
+        [] => return Ok(None),
+        [one] => one,
+        _ => {
+            return Err(Failure::invalid(
+                "multiple platform parameters are not supported in this API version; use API version 1.52 or later",
+            ));
+        }
+    };
+    let wanted: Wanted = serde_json::from_str(text)
+        .map_err(|error| Failure::invalid(format!("failed to parse platform: {error}")))?;
+    if wanted.os.is_empty() || wanted.architecture.is_empty() {
+        return Err(Failure::invalid("both OS and Architecture must be provided"));
+    }
+    let variant = Some(wanted.variant).filter(|variant| !variant.is_empty());
+    Ok(Some(Platform { os: wanted.os, architecture: wanted.architecture, variant }))
+}
+
+/// An image is of one platform here.
+pub(super) fn must_be_for(name: &str, image: &Image, wanted: Option<&Platform>) -> Result<(), Failure> {
+    let own = image.config.platform();
+    match wanted {
+        Some(wanted) if wanted.accepts(&own).is_none() => Err(Failure::not_found(format!(
+            "image with reference {name} was found but its platform ({own}) does not match the specified platform \
+             ({wanted})"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) async fn history(app: Arc<App>, call: Call) -> Outcome {
+    if call.since(48)
+        && let Some(platform) = platform(&call)?
+    {
+        must_be_for(&call.name, &app.images.get(&call.name)?, Some(&platform))?;
+    }
     let (images, name) = (app.images.clone(), call.name);
     let rows = blocking(move || images.history(&name)).await?;
     Ok(reply::ok(&rows.into_iter().map(convert::image::history).collect::<Vec<_>>()))
@@ -122,6 +245,9 @@ pub(crate) async fn tag(app: Arc<App>, call: Call) -> Outcome {
         Some(tag) => repository.with_tag(tag)?,
         None => repository.or_latest(),
     };
+    if target.familiar_name() == "sha256" {
+        return Err(Failure::invalid("refusing to create an ambiguous tag using digest algorithm as name"));
+    }
     let image = app.images.get(&call.name)?;
     app.images.tag(&call.name, &target)?;
     tell(&app, "tag", image.id.as_str(), &target.familiar());
@@ -152,8 +278,10 @@ pub(crate) async fn remove(app: Arc<App>, call: Call) -> Outcome {
 fn tell_removed(app: &App, id: &str, removed: &[Removed]) {
     for removed in removed {
         match removed {
-            Removed::Untagged(name) => tell(app, "untag", id, name),
+            // Docker names the image here, not the name that went.
+            Removed::Untagged(_) => tell(app, "untag", id, id),
             Removed::Deleted(id) => tell(app, "delete", id, id),
+            Removed::Layer(_) => {}
         }
     }
 }
@@ -227,5 +355,19 @@ mod tests {
         assert!(!names("*", "me/app:1", ':'));
         assert!(!names("busyb?x:1", "busybox:latest", ':'));
         assert!(names("a@*", "a@sha256:00", '@'));
+        assert!(names("[a-c]usy[^x]ox", "busybox:latest", ':'));
+        assert!(!names("[^b]usybox", "busybox:latest", ':'));
+        assert!(names("bus\\ybox", "busybox:latest", ':'));
+        assert!(!names("a[/]b", "a/b", ':'));
+    }
+
+    #[test]
+    fn broken_patterns_are_told_from_others() {
+        for pattern in
+            ["", "*", "a[b-d]e", "[^]-]x", "[]", "[a", "a[", "[a-]", "[-a]", "x\\", "[\\]]", "[a-b-c]"]
+        {
+            let good = matches!(pattern, "" | "*" | "a[b-d]e" | "[\\]]");
+            assert_eq!(is_pattern(pattern), good, "{pattern}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     app::App,
     builtins,
     config::{Config, EMBEDDED_RUNTIME},
+    convert,
     http::{Call, reply, router::Outcome},
 };
 
@@ -25,7 +26,7 @@ pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-pub(crate) async fn info(app: Arc<App>, _: Call) -> Outcome {
+pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
     let config = app.config.load_full();
     let counts = app.containers().await.counts();
     let images = app.images.clone();
@@ -74,7 +75,7 @@ pub(crate) async fn info(app: Arc<App>, _: Call) -> Outcome {
         index_server_address: "https://index.docker.io/v1/".to_owned(),
         registry_config: registries(&config),
         n_cpu: count(std::thread::available_parallelism().map_or(1, usize::from)),
-        mem_total: crate::convert::stats::machine_memory(),
+        mem_total: convert::stats::machine_memory(),
         docker_root_dir: config.data_root.to_string_lossy().into_owned(),
         http_proxy: proxy("HTTP_PROXY"),
         https_proxy: proxy("HTTPS_PROXY"),
@@ -98,7 +99,7 @@ pub(crate) async fn info(app: Arc<App>, _: Call) -> Outcome {
         warnings: Some(warnings(&config, available)),
         ..Info::default()
     };
-    Ok(reply::ok(&info))
+    Ok(reply::ok(&convert::legacy::info(&info, call.version)?))
 }
 
 /// Built-in drivers, plugins that are at hand, and those that a network is made by.
@@ -150,6 +151,8 @@ fn driver_status(config: &Config) -> Vec<[String; 2]> {
     vec![
         pair("Backing Filesystem", &backing.unwrap_or_else(|_| "<unknown>".to_owned())),
         pair("Supports d_type", "true"),
+        pair("Native Overlay Diff", "true"),
+        pair("userxattr", "false"),
     ]
 }
 

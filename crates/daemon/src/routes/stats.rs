@@ -59,6 +59,6 @@ async fn sample(app: &App, container: &Container) -> Result<Stats, Failure> {
     Ok(match app.containers().await.stats(&container.id).await? {
         Some(stats) => convert::stats::sample(&container.id, &name, &stats),
         // A container that does not run uses nothing.
-        None => Stats { id: container.id.clone(), name, ..Stats::default() },
+        None => convert::stats::nothing(&container.id, &name),
     })
 }

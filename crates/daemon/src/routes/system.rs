@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use http::StatusCode;
 use pintle_api::{
-    StringMap,
+    ApiVersion, StringMap,
     image::{AuthConfig, AuthResponse},
     system::{Component, DiskUsage, Platform, Version},
     version::{MAX, MIN},
@@ -83,13 +82,16 @@ pub(crate) async fn auth(app: Arc<App>, mut call: Call) -> Outcome {
 }
 
 pub(crate) async fn disk_usage(app: Arc<App>, call: Call) -> Outcome {
-    let kinds = call.query.all("type");
-    if let Some(odd) =
-        kinds.iter().find(|kind| !matches!(kind.as_str(), "container" | "image" | "volume" | "build-cache"))
+    let (kinds, version) = (call.query.all("type"), call.version);
+    let since = |minor| version >= ApiVersion::minor(minor);
+    if since(42)
+        && let Some(odd) = kinds
+            .iter()
+            .find(|kind| !matches!(kind.as_str(), "container" | "image" | "volume" | "build-cache"))
     {
         return Err(Failure::invalid(format!("unknown object type: {odd}")));
     }
-    let wanted = |kind: &str| kinds.is_empty() || kinds.iter().any(|asked| asked == kind);
+    let wanted = |kind: &str| !since(42) || kinds.is_empty() || kinds.iter().any(|asked| asked == kind);
     let mut usage = DiskUsage::default();
     if wanted("image") {
         let images = app.images.clone();
@@ -101,7 +103,11 @@ pub(crate) async fn disk_usage(app: Arc<App>, call: Call) -> Outcome {
         let containers = app.containers().await;
         let summary = |image: &pintle_image::Image| {
             let users = containers.using_image(image.id.as_str()).len();
-            convert::image::summary(image, Some(users), shared(image), !call.since(44))
+            let mut summary = convert::image::summary(image, Some(users), shared(image), !since(44));
+            if !since(43) {
+                convert::legacy::unnamed(&mut summary);
+            }
+            summary
         };
         usage.images = Some(all.iter().map(summary).collect());
     }
@@ -125,7 +131,7 @@ pub(crate) async fn disk_usage(app: Arc<App>, call: Call) -> Outcome {
     if wanted("build-cache") {
         usage.build_cache = Some(Vec::new());
     }
-    Ok(reply::json(StatusCode::OK, &usage))
+    Ok(reply::ok(&convert::legacy::disk_usage(&usage, version)?))
 }
 
 /// Disk work off the threads that serve.

@@ -7,7 +7,7 @@ use pintle_image::{Platform, ProgressEvent, Reference};
 use tokio::io::AsyncRead;
 
 use super::{
-    images::tell,
+    images::{self, tell},
     progress::{self, Gone, usual},
 };
 use crate::{
@@ -52,28 +52,31 @@ async fn pull(app: Arc<App>, call: Call) -> Outcome {
 
 async fn import(app: Arc<App>, call: Call) -> Outcome {
     let query = &call.query;
-    match query.text("fromSrc") {
-        "-" => {}
-        "" => return Err(Failure::invalid("one of fromImage and fromSrc must be given")),
-        url => {
-            return Err(Failure::not_implemented(format!(
-                "importing from {url} is not supported: fetch it and import the file"
-            )));
-        }
+    let source = query.text("fromSrc").to_owned();
+    if source.is_empty() {
+        return Err(Failure::invalid("one of fromImage and fromSrc must be given"));
     }
     let target = match query.some("repo") {
         None => None,
         Some(name) => Some(reference(name, query.text("tag"))?.or_latest()),
     };
-    let (platform, changes, message) =
-        (platform(&call)?, query.all("changes"), query.text("message").to_owned());
-    let tar: Box<dyn AsyncRead + Send + Unpin> = Box::new(call.into_reader());
+    let (platform, changes) = (platform(&call)?, query.all("changes"));
+    let message = match query.text("message") {
+        "" => format!("Imported from {source}"),
+        message => message.to_owned(),
+    };
+    let body = call.into_reader();
     let engine = Arc::clone(&app);
     progress::answer(&app, Gone::GoOn, usual, move |progress| async move {
+        let tar: Box<dyn AsyncRead + Send + Unpin> = match source.as_str() {
+            "-" => Box::new(body),
+            url => Box::new(engine.images.registry().download(url, &progress).await?),
+        };
         let id = engine
             .images
             .import(tar, target.as_ref(), &changes, &message, platform.as_ref(), &progress)
-            .await?;
+            .await
+            .map_err(Failure::of_archive)?;
         let name = target.map_or_else(|| id.to_string(), |target| target.familiar());
         tell(&engine, "import", id.as_str(), &name);
         // The store has told the id, as the last message.
@@ -84,11 +87,19 @@ async fn import(app: Arc<App>, call: Call) -> Outcome {
 
 pub(crate) async fn load(app: Arc<App>, call: Call) -> Outcome {
     let quiet = call.query.truth_or("quiet", true);
+    if call.since(48) {
+        images::platform(&call)?;
+    }
     let tar: Box<dyn AsyncRead + Send + Unpin> = Box::new(call.into_reader());
     let engine = Arc::clone(&app);
     let wording = if quiet { quiet_load } else { loud_load };
     progress::answer(&app, Gone::GoOn, wording, move |progress| async move {
-        for loaded in engine.images.load(tar, &progress).await? {
+        let loaded = match engine.images.load(tar, &progress).await {
+            Ok(loaded) => loaded,
+            // Docker says so in the stream, whatever it is.
+            Err(error) => return Ok(vec![Message::failure(error.to_string())]),
+        };
+        for loaded in loaded {
             let name = loaded.tags.first().cloned().unwrap_or_else(|| loaded.id.to_string());
             tell(&engine, "load", loaded.id.as_str(), &name);
         }
@@ -116,6 +127,12 @@ pub(crate) async fn push(app: Arc<App>, call: Call) -> Outcome {
     if reference.digest().is_some() {
         return Err(Failure::invalid("cannot push a digest reference"));
     }
+    if call.since(46)
+        && let Some(platform) = images::platform(&call)?
+    {
+        let name = reference.familiar();
+        images::must_be_for(&name, &app.images.get(&name)?, Some(&platform))?;
+    }
     let auth = call.auth();
     let engine = Arc::clone(&app);
     progress::answer(&app, Gone::Cancel, usual, move |progress| async move {
@@ -128,8 +145,9 @@ pub(crate) async fn push(app: Arc<App>, call: Call) -> Outcome {
 }
 
 pub(crate) async fn save_one(app: Arc<App>, call: Call) -> Outcome {
-    let names = vec![call.name];
-    save(app, names).await
+    let names = vec![call.name.clone()];
+    let platform = if call.since(48) { images::platform(&call)? } else { None };
+    save(app, names, platform).await
 }
 
 pub(crate) async fn save_many(app: Arc<App>, call: Call) -> Outcome {
@@ -137,14 +155,17 @@ pub(crate) async fn save_many(app: Arc<App>, call: Call) -> Outcome {
     if names.is_empty() {
         return Err(Failure::invalid("no image was named"));
     }
-    save(app, names).await
+    let platform = if call.since(48) { images::platform(&call)? } else { None };
+    save(app, names, platform).await
 }
 
-async fn save(app: Arc<App>, names: Vec<String>) -> Outcome {
+async fn save(app: Arc<App>, names: Vec<String>, platform: Option<Platform>) -> Outcome {
     let mut found = Vec::new();
     for name in &names {
         // Before the first byte, so that a mistake is a status and not a broken archive.
-        found.push(app.images.get(name)?);
+        let image = app.images.get(name)?;
+        images::must_be_for(name, &image, platform.as_ref())?;
+        found.push(image);
     }
     let (reader, writer) = tokio::io::duplex(256 << 10);
     let engine = Arc::clone(&app);

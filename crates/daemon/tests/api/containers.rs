@@ -141,3 +141,66 @@ pub async fn files_go_in_and_out(house: Arc<House>) {
     assert_eq!(call(&house, "GET", "/containers/files/archive?path=/nope", None).await.status, 404);
     call(&house, "DELETE", "/containers/files?force=1", None).await;
 }
+
+pub async fn ends_have_reasons(house: Arc<House>) {
+    let body = json!({"Image": "box", "Cmd": ["/nope"], "HostConfig": {"Memory": 64 << 20}});
+    let made = call(&house, "POST", "/containers/create?name=never", Some(body)).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let created = call(&house, "GET", "/containers/never/json", None).await.json();
+    assert_eq!((&created["LogPath"], &created["HostsPath"]), (&json!(""), &json!("")));
+    assert_eq!(created["HostConfig"]["MemorySwap"], 128 << 20);
+    let started = call(&house, "POST", "/containers/never/start", None).await;
+    assert_eq!(started.status, 400, "{}", started.text());
+    let waited = call(&house, "POST", "/containers/never/wait", None).await.json();
+    assert_eq!(waited["StatusCode"], 127, "{waited}");
+    assert_eq!(waited["Error"]["Message"].as_str().unwrap_or_default(), started.message());
+    // Clients read these as times, whatever the container does.
+    let stats = call(&house, "GET", "/containers/never/stats?stream=0", None).await.json();
+    assert_eq!(stats["read"], "0001-01-01T00:00:00Z");
+    assert_eq!(stats.get("networks"), None);
+    for (path, message) in [
+        ("kill", "cannot kill container: never: container"),
+        ("unpause", "Container "),
+        ("rename?name=a%20b", "Error when allocating new name: Invalid container name (a b)"),
+    ] {
+        let answer = call(&house, "POST", &format!("/containers/never/{path}"), None).await;
+        assert!(answer.message().starts_with(message), "{path}: {}", answer.text());
+    }
+    call(&house, "DELETE", "/containers/never", None).await;
+
+    run(&house, "plain", "sleep 1000", json!({})).await;
+    // Without a terminal there is nothing to resize, which is no error.
+    assert_eq!(call(&house, "POST", "/containers/plain/resize?h=5&w=5", None).await.status, 200);
+    let body = json!({"Cmd": ["/bin/busybox", "pwd"], "WorkingDir": "/nope", "AttachStdout": true});
+    let exec = call(&house, "POST", "/containers/plain/exec", Some(body)).await.json();
+    let path = format!("/exec/{}/start", exec["Id"].as_str().unwrap_or_default());
+    let answer = call(&house, "POST", &path, Some(json!({"Detach": true}))).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer
+            .message()
+            .contains("chdir to cwd (\"/nope\") set in config.json failed: no such file or directory"),
+        "{}",
+        answer.text()
+    );
+    let limits = json!({"PidsLimit": 9});
+    let updated = call(&house, "POST", "/containers/plain/update", Some(limits)).await;
+    assert_eq!(updated.text(), "{\"Warnings\":null}\n");
+    call(&house, "POST", "/containers/plain/update", Some(json!({"PidsLimit": 0}))).await;
+    let plain = call(&house, "GET", "/containers/plain/json", None).await.json();
+    assert_eq!(plain["HostConfig"]["PidsLimit"], 0, "zero lifts the limit");
+    call(&house, "DELETE", "/containers/plain?force=1", None).await;
+}
+
+/// Not even for those who may do anything with the engine: a container does not say what it does to the host.
+pub async fn the_hosts_kernel_is_not_the_containers(house: Arc<House>) {
+    let before = std::fs::read_to_string("/proc/sys/kernel/panic").unwrap();
+    for (key, privileged) in [("kernel.panic", false), ("kernel/panic", true), ("vm.swappiness", true)] {
+        let host = json!({"Sysctls": {key: "17"}, "Privileged": privileged});
+        let body = json!({"Image": "box", "Cmd": ["/bin/busybox", "true"], "HostConfig": host});
+        let answer = call(&house, "POST", "/containers/create?name=sys", Some(body)).await;
+        let message = format!("sysctl {key:?} is not in a separate kernel namespace");
+        assert_eq!((answer.status, answer.message()), (400, message));
+    }
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/panic").unwrap(), before);
+}

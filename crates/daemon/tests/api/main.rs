@@ -7,6 +7,7 @@
 mod client;
 mod containers;
 mod hostile;
+mod images;
 mod protocol;
 mod resources;
 
@@ -60,6 +61,12 @@ fn main() -> ExitCode {
         containers::wait_answers_before_the_end,
         containers::hijack_with_and_without_upgrade,
         containers::files_go_in_and_out,
+        containers::ends_have_reasons,
+        containers::the_hosts_kernel_is_not_the_containers,
+        images::versions_show_what_they_always_showed,
+        images::patterns_and_names_that_are_none,
+        images::archives_that_are_none,
+        images::an_image_from_the_web,
         hostile::every_route_survives_anything,
     ];
     if words.iter().any(|word| word == "--list") {

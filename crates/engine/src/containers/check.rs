@@ -1,9 +1,7 @@
 //! What a specification may not ask for, with Docker's words.
 
-use super::{ContainerSpec, Resources, RestartMode, signal};
+use super::{ContainerSpec, RestartMode, signal};
 use crate::{EngineError, ErrorKind};
-
-const SMALLEST_MEMORY: i64 = 6 << 20;
 
 /// Refuses what could never run. Returns warnings about what will not be as asked.
 pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
@@ -26,12 +24,14 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
         return Err(EngineError::invalid("can't create 'AutoRemove' container with restart policy"));
     }
     check_restart(spec.restart)?;
-    resources(&spec.resources)?;
     if !(-1000..=1000).contains(&spec.oom_score_adj) {
         return Err(EngineError::invalid(format!(
             "Invalid value {}, range for oom score adj is [-1000, 1000]",
             spec.oom_score_adj
         )));
+    }
+    for host in &spec.extra_hosts {
+        extra_host(host)?;
     }
     if spec.shm_size < 0 {
         return Err(EngineError::invalid("SHM size can not be less than 0"));
@@ -101,6 +101,20 @@ pub(super) fn network_mode(spec: &ContainerSpec) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// `name:address`, or `name=address`.
+fn extra_host(text: &str) -> Result<(), EngineError> {
+    let bad = || EngineError::invalid(format!("bad format for add-host: {text:?}"));
+    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(bad)?;
+    if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(bad());
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if address == "host-gateway" || bare.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(EngineError::invalid(format!("invalid IP address in add-host: {address:?}")))
+}
+
 fn mode(what: &str, given: &str, known: &[&str]) -> Result<(), EngineError> {
     if known.contains(&given) {
         return Ok(());
@@ -124,81 +138,9 @@ pub(super) fn check_restart(policy: super::RestartPolicy) -> Result<(), EngineEr
     Ok(())
 }
 
-/// Limits that contradict themselves or each other.
-pub(super) fn resources(limits: &Resources) -> Result<(), EngineError> {
-    let invalid = |text: &str| Err(EngineError::invalid(text));
-    if limits.memory != 0 && limits.memory < SMALLEST_MEMORY {
-        return invalid("Minimum memory limit allowed is 6MB");
-    }
-    if limits.memory > 0 && limits.memory_swap > 0 && limits.memory_swap < limits.memory {
-        return invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
-    }
-    if limits.memory == 0 && limits.memory_swap > 0 {
-        return invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
-    }
-    if limits.memory_reservation != 0 && limits.memory_reservation < SMALLEST_MEMORY {
-        return invalid("Minimum memory reservation allowed is 6MB");
-    }
-    if limits.memory > 0 && limits.memory < limits.memory_reservation {
-        return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
-    }
-    if limits.memory_swappiness.is_some_and(|value| value != -1 && !(0..=100).contains(&value)) {
-        let value = limits.memory_swappiness.unwrap_or_default();
-        return invalid(&format!("Invalid value: {value}, valid memory swappiness range is 0-100"));
-    }
-    if limits.nano_cpus > 0 && limits.cpu_period > 0 {
-        return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
-    }
-    if limits.nano_cpus > 0 && limits.cpu_quota > 0 {
-        return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
-    }
-    let cpus =
-        std::thread::available_parallelism().map_or(i64::MAX, |n| i64::try_from(n.get()).unwrap_or(i64::MAX));
-    if limits.nano_cpus < 0 || limits.nano_cpus > cpus.saturating_mul(1_000_000_000) {
-        return invalid(&format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        ));
-    }
-    if limits.cpu_period != 0 && !(1_000..=1_000_000).contains(&limits.cpu_period) {
-        return invalid(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-        );
-    }
-    if limits.cpu_quota > 0 && limits.cpu_quota < 1_000 {
-        return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
-    }
-    if limits.cpu_shares < 0 {
-        return invalid(&format!(
-            "invalid CPU shares ({}): value must be a positive integer",
-            limits.cpu_shares
-        ));
-    }
-    for (what, list) in [("cpus", &limits.cpuset_cpus), ("mems", &limits.cpuset_mems)] {
-        if !list.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'-' | b'\n')) {
-            return invalid(&format!("Invalid value {list} for cpuset {what}"));
-        }
-    }
-    if limits.blkio_weight != 0 && !(10..=1000).contains(&limits.blkio_weight) {
-        return invalid("Range of blkio weight is from 10 to 1000");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn limits() {
-        resources(&Resources::default()).unwrap();
-        resources(&Resources { memory: 64 << 20, memory_swap: -1, ..Resources::default() }).unwrap();
-        let error = resources(&Resources { memory: 1024, ..Resources::default() }).unwrap_err();
-        assert_eq!(error.message, "Minimum memory limit allowed is 6MB");
-        let swap = Resources { memory: 64 << 20, memory_swap: 32 << 20, ..Resources::default() };
-        assert!(resources(&swap).unwrap_err().message.starts_with("Minimum memoryswap limit"));
-        resources(&Resources { nano_cpus: i64::MAX, ..Resources::default() }).unwrap_err();
-        resources(&Resources { cpuset_cpus: "0-1;rm".into(), ..Resources::default() }).unwrap_err();
-    }
 
     #[test]
     fn contradictions_and_unknown_modes() {
@@ -213,6 +155,13 @@ mod tests {
         });
         assert_eq!(error.message, "can't create 'AutoRemove' container with restart policy");
         assert_eq!(refused(|spec| spec.pid_mode = "container:x".into()).kind, ErrorKind::NotImplemented);
+        for host in ["bad", ":1.2.3.4", "a:notip", "a b:1.2.3.4", "a\nb=1.2.3.4", "a:[::1"] {
+            let mut spec = ContainerSpec { extra_hosts: vec![host.to_owned()], ..ContainerSpec::default() };
+            check(&spec).expect_err(host);
+            spec.extra_hosts =
+                vec!["a:host-gateway".into(), "b:::1".into(), "c=[::1]".into(), "d:1.2.3.4".into()];
+            check(&spec).unwrap();
+        }
         refused(|spec| spec.ipc_mode = "nonsense".into());
         refused(|spec| spec.log.driver = "fluentd".into());
         refused(|spec| spec.env = vec!["=x".into()]);

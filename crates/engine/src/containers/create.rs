@@ -7,7 +7,7 @@ use pintle_image::Image;
 use super::{
     Container, ContainerSpec, Containers, Created, Event, Lifecycle, MountKind, MountPoint, State,
     cell::Cell,
-    check, failpoint, merge, mounts, names,
+    check, failpoint, limits, merge, mounts, names,
     service::{Shared, blocking},
     step,
 };
@@ -55,7 +55,9 @@ async fn create(
     }
     check::network_mode(&spec)?;
     let (path, args) = merge::merge(&mut spec, Some(&image.config.config))?;
-    let warnings = check::check(&spec)?;
+    let mut warnings = limits::settle(&mut spec.resources, true)?;
+    warnings.extend(check::check(&spec)?);
+    let points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
     shared.networks.check(&spec)?;
     shared.networks.settle_names(&mut spec);
     for long in spec.mounts.iter().filter(|long| long.kind == MountKind::Bind && !long.create_mountpoint) {
@@ -66,7 +68,6 @@ async fn create(
             )));
         }
     }
-    let points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
 
     let name = reserve(shared, name, &id)?;
     let container = Container {

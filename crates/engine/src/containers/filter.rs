@@ -1,6 +1,6 @@
 //! Docker's filters over containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use regex::Regex;
@@ -24,6 +24,9 @@ pub(super) struct Filter {
     networks: Vec<String>,
     is_task: Option<bool>,
     health: Vec<String>,
+    /// `port/proto`, any of the two lists.
+    published: Option<BTreeSet<String>>,
+    exposed: Option<BTreeSet<String>>,
     pub before: Vec<String>,
     pub since: Vec<String>,
 }
@@ -90,7 +93,10 @@ impl Filter {
                 }
                 "before" => filter.before = values,
                 "since" => filter.since = values,
-                "publish" | "expose" | "isolation" => {}
+                "publish" => filter.published = Some(ports(key, &values)?),
+                "expose" => filter.exposed = Some(ports(key, &values)?),
+                // Linux has one kind.
+                "isolation" => {}
                 _ => return Err(EngineError::invalid(format!("invalid filter '{key}'"))),
             }
         }
@@ -131,12 +137,45 @@ impl Filter {
                 (spec.networks.is_empty() && !spec.networks_settled && own == Some(network))
                     || spec.networks.iter().any(|(name, own)| name == network || own.network_id == *network)
             })
+            && self.has_port(container)
             && self.is_task.is_none_or(|task| !task)
             // Nothing has a health check yet.
             && any(&self.health, |health| health == "none")
             && world.since.is_none_or(|since| container.created > since)
             && world.before.is_none_or(|before| container.created < before)
     }
+}
+
+impl Filter {
+    /// As in Docker, what does not run has no ports.
+    fn has_port(&self, container: &Container) -> bool {
+        if self.published.is_none() && self.exposed.is_none() {
+            return true;
+        }
+        let exposed = self.exposed.iter().flatten().any(|port| container.spec.exposed_ports.contains(port));
+        container.life.run().is_some() && exposed
+    }
+}
+
+/// `port[/proto]` or `first-last[/proto]`.
+fn ports(key: &str, values: &[String]) -> Result<BTreeSet<String>, EngineError> {
+    let mut all = BTreeSet::new();
+    for value in values {
+        let invalid = || EngineError::invalid(format!("invalid filter '{key}={value:.100}'"));
+        let (range, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
+        let protocol = protocol.to_ascii_lowercase();
+        if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+            return Err(invalid());
+        }
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u16, u16) =
+            (first.parse().map_err(|_| invalid())?, last.parse().map_err(|_| invalid())?);
+        if first > last {
+            return Err(invalid());
+        }
+        all.extend((first..=last).map(|port| format!("{port}/{protocol}")));
+    }
+    Ok(all)
 }
 
 fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {

@@ -55,7 +55,9 @@ impl From<pintle_runtime::RuntimeError> for Failed {
         // What is wrong with the command is said in Docker's words already.
         let said = matches!(error, pintle_runtime::RuntimeError::Command { .. });
         let error = EngineError::from(error);
-        Self { code, error: if said { error } else { error.context("failed to create task for container") } }
+        let doing = "failed to create task for container";
+        let said = said || error.message.starts_with(doing);
+        Self { code, error: if said { error } else { error.context(doing) } }
     }
 }
 

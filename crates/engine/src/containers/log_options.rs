@@ -13,9 +13,10 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
         return Ok(None);
     }
     let mut file = LogFile { path, max_size: None, max_files: 1, ..LogFile::default() };
+    let mut compress = false;
     for (key, value) in &spec.log.options {
         match key.as_str() {
-            "max-size" => file.max_size = size(value)?,
+            "max-size" => file.max_size = size(key, value)?,
             "max-file" => {
                 file.max_files =
                     value.parse().ok().filter(|count| (1..=1000).contains(count)).ok_or_else(|| {
@@ -45,7 +46,40 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
                     file.attrs.insert("tag".to_owned(), value.clone());
                 }
             }
-            "labels-regex" | "env-regex" | "compress" | "mode" | "max-buffer-size" => {}
+            "compress" => {
+                let on: bool = value.parse().map_err(|_| {
+                    EngineError::invalid(format!(
+                        "invalid log opt compress: {value:.100}: must be true or false"
+                    ))
+                })?;
+                compress = on;
+            }
+            "labels-regex" => {
+                let wanted = pattern(key, value)?;
+                let labels = spec.labels.iter().filter(|(name, _)| wanted.is_match(name));
+                file.attrs.extend(labels.map(|(name, label)| (name.clone(), label.clone())));
+            }
+            "env-regex" => {
+                let wanted = pattern(key, value)?;
+                let set = spec.env.iter().filter_map(|variable| variable.split_once('='));
+                let set = set.filter(|(name, _)| wanted.is_match(name));
+                file.attrs.extend(set.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            }
+            // The shim never keeps a container waiting for its log.
+            "mode" if matches!(value.as_str(), "" | "blocking" | "non-blocking") => {}
+            "mode" => {
+                return Err(EngineError::invalid(format!(
+                    "logger: logging mode not supported: {value:.100}"
+                )));
+            }
+            "max-buffer-size" => {
+                if spec.log.options.get("mode").is_none_or(|mode| mode != "non-blocking") {
+                    return Err(EngineError::invalid(
+                        "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+                    ));
+                }
+                size("max-buffer-size", value)?;
+            }
             _ => {
                 return Err(EngineError::invalid(format!(
                     "unknown log opt '{key}' for json-file log driver"
@@ -53,15 +87,20 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
             }
         }
     }
-    if file.max_size.is_none() && file.max_files > 1 {
+    if file.max_size.is_none() && (file.max_files > 1 || compress) {
         return Err(EngineError::invalid("compress and max-file cannot be used when max-size is not set"));
     }
     Ok(Some(file))
 }
 
+fn pattern(option: &str, text: &str) -> Result<regex::Regex, EngineError> {
+    regex::Regex::new(text)
+        .map_err(|error| EngineError::invalid(format!("invalid log opt {option}: {text:.100}: {error}")))
+}
+
 /// `10m` and the like, in powers of two; `-1` means no limit.
-fn size(text: &str) -> Result<Option<u64>, EngineError> {
-    let invalid = || EngineError::invalid(format!("invalid log opt max-size: {text}"));
+fn size(option: &str, text: &str) -> Result<Option<u64>, EngineError> {
+    let invalid = || EngineError::invalid(format!("invalid log opt {option}: {text:.100}"));
     if text == "-1" {
         return Ok(None);
     }
@@ -93,9 +132,23 @@ mod tests {
         let file = log_file(&spec, "/l".into()).unwrap().unwrap();
         assert_eq!((file.max_size, file.max_files), (Some(10 << 20), 3));
         assert_eq!(file.attrs, [("E", "2=3"), ("a", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
-        for (key, value) in
-            [("max-size", "x"), ("max-size", "0"), ("max-file", "0"), ("bogus", "1"), ("max-file", "2")]
-        {
+        spec.log.options = [("labels-regex", "^a"), ("env-regex", "E|F"), ("mode", "non-blocking")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+        let file = log_file(&spec, "/l".into()).unwrap().unwrap();
+        assert_eq!(file.attrs, [("E", "2=3"), ("a", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        for (key, value) in [
+            ("max-size", "x"),
+            ("max-size", "0"),
+            ("max-file", "0"),
+            ("bogus", "1"),
+            ("max-file", "2"),
+            ("compress", "true"),
+            ("compress", "perhaps"),
+            ("mode", "sometimes"),
+            ("max-buffer-size", "1m"),
+            ("labels-regex", "("),
+        ] {
             spec.log.options = [(key.to_owned(), value.to_owned())].into();
             log_file(&spec, "/l".into()).unwrap_err();
         }

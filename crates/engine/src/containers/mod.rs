@@ -10,7 +10,7 @@
 //! | `spec`, `record`, `request` | what is asked for, what is kept, what is answered |
 //! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
 //! | `create`, `launch`, `supervise`, `stop`, `remove`, `update`, `networks`, `restore` | the transitions |
-//! | `check`, `merge`, `mounts`, `names`, `signal`, `log_options` | understanding what clients send |
+//! | `check`, `limits`, `merge`, `mounts`, `names`, `signal`, `log_options` | understanding what clients send |
 //! | `oci`, `hosts` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
 //!
@@ -29,6 +29,7 @@ mod filter;
 mod hosts;
 mod index;
 mod launch;
+mod limits;
 mod list;
 mod log_options;
 mod logs;
@@ -62,6 +63,7 @@ pub use request::{
 };
 pub use service::Containers;
 pub use spec::{
-    ContainerSpec, DeviceSpec, LogConfig, MountKind, MountSpec, Resources, RestartMode, RestartPolicy, Ulimit,
+    BlkioDevices, ContainerSpec, DeviceSpec, LogConfig, MountKind, MountSpec, Resources, RestartMode,
+    RestartPolicy, Ulimit,
 };
 pub use state::{Effect, Event, Exit, Lifecycle, Policy, Refusal, Run, State, step};

@@ -60,6 +60,8 @@ pub struct MountPoint {
     pub mount_id: String,
     /// Without what is mounted below a bind's source.
     pub non_recursive: bool,
+    /// Read-only at its top alone.
+    pub read_only_shallow: bool,
     /// Options of a tmpfs.
     pub options: Vec<String>,
     /// From the long form (`Mounts`), whose sources must exist, not from `-v`.

@@ -65,6 +65,8 @@ pub struct ContainerSpec {
     pub volume_driver: String,
     /// The root file system is read-only.
     pub read_only: bool,
+    /// Read-only mounts are so at their top alone, as before API 1.44.
+    pub read_only_shallow: bool,
     /// Everything allowed.
     pub privileged: bool,
     /// `CAP_X`, `X`, or `ALL`.
@@ -157,6 +159,10 @@ pub struct MountSpec {
     pub non_recursive: bool,
     /// Bind: make the source when it is missing.
     pub create_mountpoint: bool,
+    /// Bind: what is mounted below the source stays writable.
+    pub read_only_shallow: bool,
+    /// Bind: refuse where what is mounted below the source cannot be made read-only too.
+    pub read_only_forced: bool,
     /// Volume: do not fill an empty volume from the image.
     pub no_copy: bool,
     /// Volume: a path inside the volume.
@@ -247,10 +253,32 @@ pub struct Resources {
     pub cpuset_mems: String,
     /// Processes; `None`, zero and negative mean no limit.
     pub pids_limit: Option<i64>,
+    /// Microseconds of real-time scheduling in each period (cgroup v1).
+    pub cpu_realtime_runtime: i64,
+    /// Microseconds (cgroup v1).
+    pub cpu_realtime_period: i64,
     /// 10 to 1000.
     pub blkio_weight: u16,
+    /// Limits of single block devices.
+    pub blkio_devices: BlkioDevices,
     /// Do not kill when memory runs out (cgroup v1).
     pub oom_kill_disable: bool,
+}
+
+/// Limits of single block devices: the device's path and its weight, bytes or operations per second.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlkioDevices {
+    /// 10 to 1000.
+    pub weight: Vec<(PathBuf, u64)>,
+    /// Bytes read per second.
+    pub read_bps: Vec<(PathBuf, u64)>,
+    /// Bytes written per second.
+    pub write_bps: Vec<(PathBuf, u64)>,
+    /// Reads per second.
+    pub read_iops: Vec<(PathBuf, u64)>,
+    /// Writes per second.
+    pub write_iops: Vec<(PathBuf, u64)>,
 }
 
 /// What happens when a container ends by itself.

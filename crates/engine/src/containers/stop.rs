@@ -50,9 +50,10 @@ impl Containers {
 
     /// Sends a signal (name or number; empty: SIGKILL) to its PID 1. SIGKILL returns when it has ended.
     pub async fn kill(&self, name: &str, signal: &str) -> Result<(), EngineError> {
-        let number = if signal.is_empty() { signal::KILL } else { signal::parse(signal)? };
-        let (shared, cell) = (Arc::clone(&self.shared), self.shared.find(name)?);
         let context = format!("cannot kill container: {name}");
+        let number = if signal.is_empty() { signal::KILL } else { signal::parse(signal)? };
+        let cell = self.shared.find(name).map_err(|error| error.context(&context))?;
+        let shared = Arc::clone(&self.shared);
         self.run(async move { shared.kill(&cell, number).await.map_err(|error| error.context(context)) })
             .await
     }
@@ -91,7 +92,16 @@ impl Containers {
             match seen.wait_for(done).await {
                 Ok(now) => Waited {
                     code: now.container.life.exit().or(now.last_exit.as_ref()).map_or(0, |exit| exit.code),
-                    error: now.remove_error.clone().filter(|_| condition == WaitCondition::Removed),
+                    // A start that failed is an end with a reason.
+                    error: now.remove_error.clone().filter(|_| condition == WaitCondition::Removed).or_else(
+                        || {
+                            now.container
+                                .life
+                                .exit()
+                                .or(now.last_exit.as_ref())
+                                .and_then(|exit| exit.error.clone())
+                        },
+                    ),
                 },
                 // The cell is only dropped after it was shown to be gone.
                 Err(_) => Waited { code: 0, error: None },
@@ -106,7 +116,10 @@ impl Containers {
         let Some(task) = cell.task().filter(|_| container.life.run().is_some()) else {
             return Err(refused(&container, Refusal::NotRunning));
         };
-        task.resize(height, width).await?;
+        // As in Docker: without a terminal there is nothing to do, which is no error.
+        if container.spec.tty {
+            task.resize(height, width).await?;
+        }
         let attributes = [("height", height.to_string()), ("width", width.to_string())];
         self.shared.announce(&container, "resize", &attributes);
         Ok(())
@@ -267,6 +280,8 @@ fn freeze_refused(container: &Container, refusal: Refusal, frozen: bool) -> Engi
         Refusal::Paused if frozen => {
             EngineError::conflict(format!("container {} is already paused", container.id))
         }
+        Refusal::BeingRemoved => refused(container, refusal),
+        _ if !frozen => EngineError::conflict(format!("Container {} is not paused", container.id)),
         refusal => refused(container, refusal),
     }
 }

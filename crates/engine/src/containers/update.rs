@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Container, ContainerSpec, Containers, Resources, State, Update, cell::Cell, check, names, oci,
+    Container, ContainerSpec, Containers, Resources, State, Update, cell::Cell, check, limits, names, oci,
     service::Shared,
 };
 use crate::EngineError;
@@ -39,7 +39,8 @@ impl Shared {
         if new_name.trim_start_matches('/').is_empty() {
             return Err(EngineError::invalid("Neither old nor new names may be empty"));
         }
-        let new_name = names::parse(new_name)?;
+        let unusable = |error: EngineError| error.context("Error when allocating new name");
+        let new_name = names::parse(new_name).map_err(unusable)?;
         let _turn = cell.turn.lock().await;
         let container = cell.container();
         if matches!(container.life.state, State::Removing | State::Dead) || cell.snapshot().gone {
@@ -48,7 +49,7 @@ impl Shared {
         if container.name == new_name {
             return Err(EngineError::invalid("Renaming a container with the same name as its current name"));
         }
-        self.index().reserve(new_name, &cell.id)?;
+        self.index().reserve(new_name, &cell.id).map_err(unusable)?;
         let renamed = Arc::new(Container { name: new_name.to_owned(), ..(*container).clone() });
         if let Err(error) = self.records.put(Arc::clone(&renamed)).await {
             self.index().release(new_name, &cell.id);
@@ -71,10 +72,13 @@ impl Shared {
             )));
         }
         let failed = |error: EngineError| error.context(format!("Cannot update container {}", cell.id));
-        let merged = merge(&container.spec.resources, &update.resources);
-        check::resources(&merged).map_err(failed)?;
+        let mut wanted = update.resources.clone();
+        let warnings = limits::settle(&mut wanted, false)?;
+        let mut merged = merge(&container.spec.resources, &wanted);
+        // What was settled before has nothing left to warn about.
+        limits::settle(&mut merged, true).map_err(failed)?;
         if let Some(restart) = update.restart {
-            check::check_restart(restart).map_err(failed)?;
+            check::check_restart(restart)?;
             if container.spec.auto_remove && restart.mode != super::RestartMode::No {
                 return Err(failed(EngineError::invalid(
                     "Restart policy cannot be updated because AutoRemove is enabled for the container",
@@ -85,7 +89,7 @@ impl Shared {
             && container.life.run().is_some()
             && let Some(task) = cell.task()
         {
-            task.update(oci::resources(&merged)).await.map_err(|error| failed(error.into()))?;
+            task.update(oci::resources(&merged)?).await.map_err(|error| failed(error.into()))?;
         }
         let spec = ContainerSpec {
             resources: merged,
@@ -96,7 +100,7 @@ impl Shared {
         self.records.put(Arc::clone(&updated)).await?;
         cell.show(Arc::clone(&updated));
         self.announce(&updated, "update", &[]);
-        Ok(Vec::new())
+        Ok(warnings)
     }
 }
 
@@ -116,6 +120,9 @@ fn merge(old: &Resources, new: &Resources) -> Resources {
         cpuset_cpus: text(&old.cpuset_cpus, &new.cpuset_cpus),
         cpuset_mems: text(&old.cpuset_mems, &new.cpuset_mems),
         pids_limit: new.pids_limit.filter(|limit| *limit != 0).or(old.pids_limit),
+        cpu_realtime_runtime: number(old.cpu_realtime_runtime, new.cpu_realtime_runtime),
+        cpu_realtime_period: number(old.cpu_realtime_period, new.cpu_realtime_period),
+        blkio_devices: old.blkio_devices.clone(),
         blkio_weight: if new.blkio_weight == 0 { old.blkio_weight } else { new.blkio_weight },
         oom_kill_disable: new.oom_kill_disable || old.oom_kill_disable,
     };

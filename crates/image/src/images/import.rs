@@ -18,7 +18,7 @@ use crate::{
 
 impl Images {
     /// Makes an image of one layer from a tar of a root filesystem, packed or not. `changes` are Dockerfile
-    /// instructions. Reports the new ID last, as Docker does.
+    /// instructions. Reports the new ID, as Docker does, and nothing before it.
     pub async fn import(
         &self,
         tar: impl AsyncRead + Send + Unpin + 'static,
@@ -55,7 +55,6 @@ impl Images {
         progress: &Progress,
     ) -> Result<ImageId, ImageError> {
         let _work = self.work();
-        let bar = progress.bar("", "Importing", None);
         let mut writer = self.0.blobs.writer()?;
         let mut buffer = vec![0; 256 << 10];
         loop {
@@ -64,7 +63,6 @@ impl Images {
                 break;
             }
             io::Write::write_all(&mut writer, &buffer[..count]).map_err(failed)?;
-            bar.add(count as u64);
         }
         let mut arrivals = self.0.blobs.arrivals();
         let (blob, _) = arrivals.commit(writer)?;
@@ -108,5 +106,10 @@ impl Images {
 }
 
 fn failed(error: io::Error) -> ImageError {
-    ImageError::internal(format!("reading the archive: {error}")).because(error)
+    // What breaks off is the sender's affair; a disk that is full is not.
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull => crate::ErrorKind::Internal,
+        _ => crate::ErrorKind::InvalidArgument,
+    };
+    ImageError::new(kind, format!("reading the archive: {error}")).because(error)
 }

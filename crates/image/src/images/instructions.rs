@@ -63,7 +63,10 @@ fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), ImageError> {
         }
         "ONBUILD" => config.on_build.push(rest.to_owned()),
         "HEALTHCHECK" => config.healthcheck = Some(healthcheck(rest)?),
-        _ => return Err(ImageError::invalid(format!("{name} is not a valid change command"))),
+        _ => {
+            let name = name.to_ascii_lowercase();
+            return Err(ImageError::invalid(format!("{name:.50} is not a valid change command")));
+        }
     }
     Ok(())
 }
@@ -253,7 +256,7 @@ mod tests {
         ] {
             assert!(applied(&[line]).is_err(), "{line}");
         }
-        assert_eq!(applied(&["FROM x"]).unwrap_err().to_string(), "FROM is not a valid change command");
+        assert_eq!(applied(&["FROM x"]).unwrap_err().to_string(), "from is not a valid change command");
     }
 
     proptest! {

@@ -45,7 +45,7 @@ impl Images {
                 for chain in gone.chains.iter().rev() {
                     if let Some(at) = layers.iter().position(|(removed, _)| removed == chain) {
                         layers.swap_remove(at);
-                        removed.push(Removed::Deleted(chain.to_string()));
+                        removed.push(Removed::Layer(chain.to_string()));
                     }
                 }
             }

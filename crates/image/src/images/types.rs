@@ -118,8 +118,10 @@ pub struct Loaded {
 pub enum Removed {
     /// A name is gone.
     Untagged(String),
-    /// An image or layer is gone.
+    /// An image is gone.
     Deleted(String),
+    /// A layer is gone, by its chain ID.
+    Layer(String),
 }
 
 /// A container that keeps an image from being removed. A plain ID counts as one that is not running.

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod challenge;
+mod download;
 mod fetch;
 mod hosts;
 mod login;

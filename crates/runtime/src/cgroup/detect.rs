@@ -48,8 +48,12 @@ pub struct Available {
     pub pids: bool,
     /// Block I/O weight.
     pub blkio_weight: bool,
+    /// Block I/O weight of a device.
+    pub blkio_weight_device: bool,
     /// Block I/O throttling.
     pub blkio_throttle: bool,
+    /// Real-time scheduling of CPUs (v1 only).
+    pub cpu_realtime: bool,
     /// Freezing.
     pub freezer: bool,
 }
@@ -141,7 +145,9 @@ impl Hierarchies {
                 cpuset: has.contains("cpuset"),
                 pids: has.contains("pids"),
                 blkio_weight: has.contains("io"),
+                blkio_weight_device: has.contains("io"),
                 blkio_throttle: has.contains("io"),
+                cpu_realtime: false,
                 freezer: true,
             };
         }
@@ -158,6 +164,9 @@ impl Hierarchies {
             cpuset: has("cpuset", "cpuset.cpus"),
             pids: has("pids", ""),
             blkio_weight: has("blkio", "blkio.weight") || has("blkio", "blkio.bfq.weight"),
+            blkio_weight_device: has("blkio", "blkio.weight_device")
+                || has("blkio", "blkio.bfq.weight_device"),
+            cpu_realtime: has("cpu", "cpu.rt_runtime_us"),
             blkio_throttle: has("blkio", "blkio.throttle.read_bps_device"),
             freezer: has("freezer", ""),
         }

@@ -155,16 +155,36 @@ impl Container {
         let pid = match built {
             Ok(pid) => pid,
             Err(error) => {
-                return Err(shim_side.refused(
-                    &error,
-                    "OCI runtime exec failed: exec failed: unable to start container process",
-                ));
+                let prefix = "OCI runtime exec failed: exec failed: unable to start container process";
+                let refused = shim_side.refused(&error, prefix);
+                return Err(match (&refused, self.no_directory(process.cwd())) {
+                    (RuntimeError::Internal(_), Some(why)) => {
+                        let message = format!("{prefix}: {why}: unknown");
+                        RuntimeError::Command { code: 126, message }
+                    }
+                    _ => refused,
+                });
             }
         };
         let pid = u32::try_from(pid.as_raw())
             .map_err(|_| RuntimeError::Internal("the process has no pid".into()))?;
         let streams = shim_side.streams()?;
         Ok((pid, streams))
+    }
+}
+
+impl Container {
+    /// What keeps a process from having this working directory, in runc's words. The embedded runtime does not say.
+    fn no_directory(&self, cwd: &Path) -> Option<String> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+        let root = format!("/proc/{}/root", self.inner.pid()?.as_raw());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = open(root, flags, Mode::empty()).ok()?;
+        let inside = cwd.strip_prefix("/").unwrap_or(cwd);
+        let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
+        let error = openat2(root, inside, flags, Mode::empty(), ResolveFlags::IN_ROOT).err()?;
+        let why = super::launch::reason(&error.into());
+        Some(format!("chdir to cwd ({cwd:?}) set in config.json failed: {why}"))
     }
 }
 

@@ -108,8 +108,8 @@ pub fn adjust_capabilities(
     add: &[String],
     drop: &[String],
 ) -> Result<Capabilities, RuntimeError> {
-    let (add_all, add) = names(add)?;
-    let (drop_all, drop) = names(drop)?;
+    let (add_all, add) = names("CapAdd", add)?;
+    let (drop_all, drop) = names("CapDrop", drop)?;
     let mut set = match (add_all, drop_all) {
         (true, _) => available_capabilities(),
         (false, true) => Capabilities::new(),
@@ -124,7 +124,7 @@ pub fn adjust_capabilities(
     Ok(set)
 }
 
-fn names(list: &[String]) -> Result<(bool, Capabilities), RuntimeError> {
+fn names(field: &str, list: &[String]) -> Result<(bool, Capabilities), RuntimeError> {
     let mut all = false;
     let mut set = Capabilities::new();
     for name in list {
@@ -132,7 +132,9 @@ fn names(list: &[String]) -> Result<(bool, Capabilities), RuntimeError> {
             all = true;
         } else {
             set.insert(parse_capability(name).ok_or_else(|| {
-                RuntimeError::InvalidArgument(format!("invalid capability: unknown capability: {name:?}"))
+                let full = name.to_ascii_uppercase();
+                let full = if full.starts_with("CAP_") { full } else { format!("CAP_{full}") };
+                RuntimeError::InvalidArgument(format!("invalid {field}: unknown capability: {full:?}"))
             })?);
         }
     }

@@ -9,6 +9,13 @@ use std::collections::BTreeMap;
 use super::{Container, ContainerSpec, MountKind, MountPoint};
 use crate::EngineError;
 
+/// Whether the kernel can make a whole tree of mounts read-only at once (`mount_setattr`, Linux 5.12).
+pub(super) fn read_only_goes_deep() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(12))
+}
+
 /// Every mount that a specification asks for, by destination, in Docker's order of precedence: mounts taken
 /// over from other containers give way to `binds` and `mounts`, those to nothing; two that ask for the same
 /// destination in `binds`, `mounts` and `tmpfs` are an error. Anonymous volumes of the image and of
@@ -82,7 +89,14 @@ pub(super) fn resolve(
                 "invalid mount path: '{path}' mount path must be absolute"
             )));
         }
+        if clean(path) == "/" {
+            return Err(EngineError::invalid("invalid specification: destination can't be '/'"));
+        }
         points.remove(&clean(path));
     }
-    Ok(points.into_values().collect())
+    let shallow = spec.read_only_shallow;
+    Ok(points
+        .into_values()
+        .map(|mount| MountPoint { read_only_shallow: mount.read_only_shallow || shallow, ..mount })
+        .collect())
 }

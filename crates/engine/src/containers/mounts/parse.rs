@@ -151,6 +151,22 @@ pub(in crate::containers) fn parse_long(long: &MountSpec) -> Result<MountPoint, 
             mount.propagation =
                 if long.propagation.is_empty() { "rprivate".to_owned() } else { long.propagation.clone() };
             mount.non_recursive = long.non_recursive;
+            mount.read_only_shallow = long.read_only_shallow;
+            if long.read_only_forced {
+                if long.read_only_shallow || long.non_recursive {
+                    return Err(invalid(
+                        "mount options conflict: read-only cannot be both recursive and not",
+                    ));
+                }
+                if !long.read_only || !matches!(long.propagation.as_str(), "rprivate" | "private") {
+                    return Err(invalid(
+                        "BindOptions.ReadOnlyForceRecursive needs ReadOnly and propagation rprivate",
+                    ));
+                }
+                if !super::read_only_goes_deep() {
+                    return Err(invalid("recursive read-only mounts need Linux 5.12 or newer"));
+                }
+            }
             mount.create_source = long.create_mountpoint;
         }
         MountKind::Volume => {
@@ -195,11 +211,11 @@ pub(in crate::containers) fn parse_volumes_from(text: &str) -> Result<(&str, Opt
         None => (text, None),
     };
     if name.is_empty() {
-        return Err(EngineError::invalid(format!("malformed volumes-from specification: {text}")));
+        return Err(EngineError::invalid("volumes-from specification cannot be an empty string"));
     }
     match mode {
         None | Some("ro" | "rw" | "z" | "Z") => Ok((name, mode)),
-        Some(mode) => Err(EngineError::invalid(format!("invalid mode for volumes-from: {mode}"))),
+        Some(mode) => Err(EngineError::invalid(format!("invalid mode: {mode}"))),
     }
 }
 
@@ -265,7 +281,7 @@ mod tests {
     fn volumes_from() {
         assert_eq!(parse_volumes_from("c").unwrap(), ("c", None));
         assert_eq!(parse_volumes_from("c:ro").unwrap(), ("c", Some("ro")));
-        assert_eq!(parse_volumes_from("c:x").unwrap_err().message, "invalid mode for volumes-from: x");
+        assert_eq!(parse_volumes_from("c:x").unwrap_err().message, "invalid mode: x");
         parse_volumes_from(":ro").unwrap_err();
     }
 

@@ -1,5 +1,8 @@
+use std::path::{Path, PathBuf};
+
 use pintle_runtime::oci_spec::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, PosixRlimit, PosixRlimitBuilder,
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, LinuxThrottleDevice,
+    LinuxThrottleDeviceBuilder, LinuxWeightDevice, LinuxWeightDeviceBuilder, PosixRlimit, PosixRlimitBuilder,
     PosixRlimitType,
 };
 
@@ -12,7 +15,7 @@ use crate::{
 const PERIOD: u64 = 100_000;
 
 /// Limits for the control group; what is not set stays as the kernel has it.
-pub(in crate::containers) fn resources(limits: &Resources) -> LinuxResources {
+pub(in crate::containers) fn resources(limits: &Resources) -> Result<LinuxResources, EngineError> {
     let set = |value: i64| (value != 0).then_some(value);
     let mut memory = LinuxMemory::default();
     // Docker's rule: as much swap as memory, unless said otherwise.
@@ -34,6 +37,8 @@ pub(in crate::containers) fn resources(limits: &Resources) -> LinuxResources {
         cpu.set_period(u64::try_from(limits.cpu_period).ok().filter(|period| *period > 0));
         cpu.set_quota(set(limits.cpu_quota));
     }
+    cpu.set_realtime_runtime(set(limits.cpu_realtime_runtime));
+    cpu.set_realtime_period(u64::try_from(limits.cpu_realtime_period).ok().filter(|period| *period > 0));
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     cpu.set_cpus(text(&limits.cpuset_cpus)).set_mems(text(&limits.cpuset_mems));
 
@@ -49,12 +54,58 @@ pub(in crate::containers) fn resources(limits: &Resources) -> LinuxResources {
         pids.set_limit(limit.max(-1));
         all.set_pids(Some(pids));
     }
-    if limits.blkio_weight > 0 {
-        let mut block = LinuxBlockIo::default();
-        block.set_weight(Some(limits.blkio_weight));
+    let mut block = LinuxBlockIo::default();
+    block.set_weight((limits.blkio_weight > 0).then_some(limits.blkio_weight));
+    let devices = &limits.blkio_devices;
+    block.set_weight_device(weights(&devices.weight)?);
+    block.set_throttle_read_bps_device(throttles(&devices.read_bps)?);
+    block.set_throttle_write_bps_device(throttles(&devices.write_bps)?);
+    block.set_throttle_read_iops_device(throttles(&devices.read_iops)?);
+    block.set_throttle_write_iops_device(throttles(&devices.write_iops)?);
+    if block != LinuxBlockIo::default() {
         all.set_block_io(Some(block));
     }
-    all
+    Ok(all)
+}
+
+fn throttles(devices: &[(PathBuf, u64)]) -> Result<Option<Vec<LinuxThrottleDevice>>, EngineError> {
+    let one = |(path, rate): &(PathBuf, u64)| {
+        let (major, minor) = number(path)?;
+        LinuxThrottleDeviceBuilder::default()
+            .major(major)
+            .minor(minor)
+            .rate(*rate)
+            .build()
+            .map_err(|error| EngineError::internal(error.to_string()))
+    };
+    let all = devices.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    Ok((!all.is_empty()).then_some(all))
+}
+
+fn weights(devices: &[(PathBuf, u64)]) -> Result<Option<Vec<LinuxWeightDevice>>, EngineError> {
+    let one = |(path, weight): &(PathBuf, u64)| {
+        let (major, minor) = number(path)?;
+        LinuxWeightDeviceBuilder::default()
+            .major(major)
+            .minor(minor)
+            .weight(u16::try_from(*weight).unwrap_or(u16::MAX))
+            .build()
+            .map_err(|error| EngineError::internal(error.to_string()))
+    };
+    let all = devices.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    Ok((!all.is_empty()).then_some(all))
+}
+
+/// Major and minor number of a device of this host.
+fn number(path: &Path) -> Result<(i64, i64), EngineError> {
+    let failed = |why: String| EngineError::invalid(format!("stat {}: {why}", path.display()));
+    let stat =
+        rustix::fs::stat(path).map_err(|errno| failed(std::io::Error::from(errno).kind().to_string()))?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::BlockDevice {
+        return Err(failed("not a block device".to_owned()));
+    }
+    let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    Ok((i64::from(major), i64::from(minor)))
 }
 
 /// Resource limits of the process.
@@ -104,12 +155,26 @@ mod tests {
 
     #[test]
     fn dockers_arithmetic() {
-        let all = resources(&Resources { memory: 8 << 20, nano_cpus: 1_500_000_000, ..Resources::default() });
+        let all = resources(&Resources { memory: 8 << 20, nano_cpus: 1_500_000_000, ..Resources::default() })
+            .unwrap();
         assert_eq!(all.memory().unwrap().swap(), Some(16 << 20));
         let cpu = all.cpu().as_ref().unwrap();
         assert_eq!((cpu.quota(), cpu.period()), (Some(150_000), Some(100_000)));
         assert!(all.pids().is_none());
-        assert_eq!(resources(&Resources::default()), LinuxResources::default());
+        assert_eq!(resources(&Resources::default()).unwrap(), LinuxResources::default());
+    }
+
+    #[test]
+    fn only_block_devices_are_throttled() {
+        for path in ["/no/such", "/dev/null", "/etc/passwd"] {
+            let devices = crate::containers::BlkioDevices {
+                read_bps: vec![(path.into(), 1)],
+                ..crate::containers::BlkioDevices::default()
+            };
+            let limits = Resources { blkio_devices: devices, ..Resources::default() };
+            let error = resources(&limits).unwrap_err().message;
+            assert!(error.starts_with(&format!("stat {path}: ")), "{error}");
+        }
     }
 
     #[test]

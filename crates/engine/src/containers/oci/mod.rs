@@ -30,9 +30,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), EngineError> {
     devices::rules(&spec.device_cgroup_rules)?;
     limits::rlimits(&spec.ulimits)?;
     for key in spec.sysctls.keys() {
-        if !key.contains('.') {
-            return Err(EngineError::invalid(format!("sysctl '{key}' is not allowed")));
-        }
+        sysctl(spec, key)?;
     }
     if spec.uts_mode == "host" && !spec.hostname.is_empty() {
         return Err(EngineError::invalid("conflicting options: hostname and the UTS mode"));
@@ -90,7 +88,7 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
         linux.set_rootfs_propagation(propagation);
         let (nodes, rules) = devices::build(spec)?;
         linux.set_devices((!nodes.is_empty()).then_some(nodes));
-        let mut limits = limits::resources(&spec.resources);
+        let mut limits = limits::resources(&spec.resources)?;
         limits.set_devices(Some(rules));
         linux.set_resources(Some(limits));
         linux.set_sysctl(sysctls(spec, &around.network));
@@ -195,6 +193,54 @@ fn namespaces(spec: &ContainerSpec, setup: Setup, network: &Place) -> Vec<LinuxN
     all
 }
 
+/// Kernel parameters that belong to System V IPC, and thus to the container alone.
+const IPC_SYSCTLS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shm_rmid_forced",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+];
+
+/// A kernel parameter that is not the container's own is the host's, whoever writes it: runc's rules.
+fn sysctl(spec: &ContainerSpec, key: &str) -> Result<(), EngineError> {
+    let not_here = |what: &str| Err(EngineError::invalid(format!("sysctl {key:?} {what}")));
+    let odd = key.is_empty()
+        || key.contains("..")
+        || !key.bytes().all(|byte| byte.is_ascii_graphic())
+        || key.split(['.', '/']).any(str::is_empty);
+    if odd {
+        return not_here("is not a kernel parameter");
+    }
+    // Dots and slashes change roles when the first separator is a slash, as in sysctl(8).
+    let plain = match key.find(['.', '/']) {
+        Some(at) if key.as_bytes()[at] == b'/' => key.replace('.', "\0").replace('/', ".").replace('\0', "/"),
+        _ => key.to_owned(),
+    };
+    if IPC_SYSCTLS.contains(&plain.as_str()) || plain.starts_with("fs.mqueue.") {
+        return if spec.ipc_mode == "host" {
+            not_here("is not allowed in the hosts ipc namespace")
+        } else {
+            Ok(())
+        };
+    }
+    if plain.starts_with("net.") {
+        return if spec.network_mode == "host" {
+            not_here("not allowed in host network namespace")
+        } else {
+            Ok(())
+        };
+    }
+    match plain.as_str() {
+        "kernel.domainname" if spec.uts_mode != "host" => Ok(()),
+        "kernel.hostname" => not_here("conflicts with the hostname of the container: use --hostname"),
+        _ => not_here("is not in a separate kernel namespace"),
+    }
+}
+
 fn sysctls(spec: &ContainerSpec, network: &Place) -> Option<std::collections::HashMap<String, String>> {
     let mut all: std::collections::HashMap<String, String> =
         spec.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -211,4 +257,46 @@ fn sysctls(spec: &ContainerSpec, network: &Place) -> Option<std::collections::Ha
         }
     }
     (!all.is_empty()).then_some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_containers_own_kernel_parameters_can_be_set() {
+        let may = |key: &str, change: fn(&mut ContainerSpec)| {
+            let mut spec = ContainerSpec::default();
+            change(&mut spec);
+            sysctl(&spec, key).is_ok()
+        };
+        let alone = |_: &mut ContainerSpec| {};
+        for key in
+            ["net.ipv4.ip_forward", "net/ipv4/conf/eth0.5/forwarding", "kernel.shmmax", "fs.mqueue.msg_max"]
+        {
+            assert!(may(key, alone), "{key}");
+        }
+        for key in [
+            "kernel.panic",
+            "kernel/panic",
+            "vm.swappiness",
+            "kernel.core_pattern",
+            "fs.file-max",
+            "kernel.hostname",
+            "net..x",
+            "",
+            "bad",
+            ".net.x",
+            "net.../../kernel/panic",
+            "net.x\n",
+            "net/../kernel/panic",
+        ] {
+            assert!(!may(key, alone), "{key}");
+        }
+        assert!(!may("net.ipv4.ip_forward", |spec| spec.network_mode = "host".into()));
+        assert!(!may("kernel.sem", |spec| spec.ipc_mode = "host".into()));
+        assert!(!may("kernel.domainname", |spec| spec.uts_mode = "host".into()));
+        // Being privileged does not make the host's kernel the container's own.
+        assert!(!may("kernel.panic", |spec| spec.privileged = true));
+    }
 }

@@ -2,7 +2,10 @@ use std::path::PathBuf;
 
 use pintle_runtime::oci_spec::runtime::Mount;
 
-use crate::containers::{ContainerSpec, MountKind, MountPoint, mounts::clean};
+use crate::containers::{
+    ContainerSpec, MountKind, MountPoint,
+    mounts::{clean, read_only_goes_deep},
+};
 
 /// Something to mount into a container, found on this host.
 #[derive(Debug, Clone)]
@@ -80,7 +83,12 @@ fn one(source: &Source) -> Mount {
     }
     let recursive = if point.non_recursive { "bind" } else { "rbind" };
     let propagation = if point.propagation.is_empty() { "rprivate" } else { point.propagation.as_str() };
-    let access = if point.rw { "rw" } else { "ro" };
+    let access = match point.rw {
+        true => "rw",
+        // What is mounted below would stay writable.
+        false if !point.non_recursive && !point.read_only_shallow && read_only_goes_deep() => "rro",
+        false => "ro",
+    };
     let mut mount = Mount::default();
     mount
         .set_destination(PathBuf::from(&point.destination))
