@@ -151,18 +151,22 @@ pub(crate) async fn restore(app: Arc<App>, restored: watch::Sender<bool>) {
 fn container_config(config: &Config) -> containers::Config {
     containers::Config {
         cgroup_parent: config.cgroup_parent.clone(),
-        default_stop_timeout: config.default_stop_timeout,
-        default_log: containers::LogConfig {
-            driver: config.log_driver.clone(),
-            options: config.log_opts.clone(),
-        },
-        default_shm_size: config.default_shm_size,
-        default_ulimits: config
+        defaults: container_defaults(config),
+        ..containers::Config::new(&config.data_root, &config.exec_root)
+    }
+}
+
+/// What containers get that do not say.
+pub(crate) fn container_defaults(config: &Config) -> containers::Defaults {
+    containers::Defaults {
+        stop_timeout: config.default_stop_timeout,
+        log: containers::LogConfig { driver: config.log_driver.clone(), options: config.log_opts.clone() },
+        shm_size: config.default_shm_size,
+        ulimits: config
             .default_ulimits
             .iter()
             .map(|(name, (soft, hard))| containers::Ulimit { name: name.clone(), soft: *soft, hard: *hard })
             .collect(),
-        ..containers::Config::new(&config.data_root, &config.exec_root)
     }
 }
 

@@ -79,10 +79,7 @@ pub(crate) async fn open(config: &Config) -> Result<Vec<Listener>, String> {
                 let socket = TcpListener::bind(at).await.map_err(failed)?;
                 let bound = socket.local_addr().map_err(failed)?;
                 if acceptor.is_none() {
-                    tracing::warn!(
-                        "{address} is open to whoever reaches it, without encryption, and whoever reaches it is root \
-                         on this host: use --tlsverify"
-                    );
+                    open_to_all(&address.to_string());
                 }
                 let address = format!("tcp://{bound}");
                 listeners.push(Listener {
@@ -92,13 +89,27 @@ pub(crate) async fn open(config: &Config) -> Result<Vec<Listener>, String> {
                     address,
                 });
             }
-            Address::Fd(which) => listeners.extend(take_passed(&mut passed, *which).map_err(failed)?),
+            Address::Fd(which) => {
+                listeners.extend(take_passed(&mut passed, *which, acceptor.as_ref()).map_err(failed)?);
+            }
         }
     }
     Ok(listeners)
 }
 
-fn take_passed(passed: &mut ListenFd, which: Option<u32>) -> io::Result<Vec<Listener>> {
+fn open_to_all(address: &str) {
+    tracing::warn!(
+        "{address} is open to whoever reaches it, without encryption, and whoever reaches it is root on this host: \
+         use --tlsverify"
+    );
+}
+
+/// Sockets that the service manager opened. Those that others can reach speak TLS like all of that kind.
+fn take_passed(
+    passed: &mut ListenFd,
+    which: Option<u32>,
+    acceptor: Option<&TlsAcceptor>,
+) -> io::Result<Vec<Listener>> {
     let none = || {
         io::Error::new(io::ErrorKind::NotFound, "systemd passed no such socket (is pintle.socket enabled?)")
     };
@@ -121,7 +132,12 @@ fn take_passed(passed: &mut ListenFd, which: Option<u32>) -> io::Result<Vec<List
                 Socket::Tcp(TcpListener::from_std(socket)?)
             }
         };
-        listeners.push(Listener { socket, tls: None, path: None, address: format!("fd://{}", at + 3) });
+        let tls = acceptor.filter(|_| matches!(socket, Socket::Tcp(_))).cloned();
+        let address = format!("fd://{}", at + 3);
+        if matches!(socket, Socket::Tcp(_)) && tls.is_none() {
+            open_to_all(&address);
+        }
+        listeners.push(Listener { socket, tls, path: None, address });
     }
     if listeners.is_empty() { Err(none()) } else { Ok(listeners) }
 }

@@ -29,6 +29,7 @@ fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
     }
     let mut attributes = attributes(&effective);
     tracing::info!(?attributes, "the configuration was reloaded");
+    app.containers.set_defaults(boot::container_defaults(&effective));
     app.config.store(Arc::new(effective));
     attributes.insert("name".to_owned(), crate::routes::info::host_name());
     app.publish(Kind::Daemon, "reload", &app.id, attributes);
@@ -41,6 +42,9 @@ fn attributes(config: &Config) -> BTreeMap<String, String> {
         ("authorization-plugins", "[]".to_owned()),
         ("debug", config.debug.to_string()),
         ("default-runtime", config.default_runtime.clone()),
+        ("default-cgroupns-mode", config.default_cgroupns_mode.clone()),
+        ("default-ipc-mode", config.default_ipc_mode.clone()),
+        ("default-stop-timeout", config.default_stop_timeout.to_string()),
         ("default-shm-size", config.default_shm_size.to_string()),
         ("insecure-registries", list(&config.insecure_registries)),
         ("labels", list(&config.labels)),

@@ -28,9 +28,6 @@ fixed! {
     plugin_sockets = "plugin-sockets",
     plugin_spec_dirs = "plugin-spec-dirs",
     cgroup_parent = "cgroup-parent",
-    default_shm_size = "default-shm-size",
-    default_ulimits = "default-ulimits",
-    default_stop_timeout = "default-stop-timeout",
     log_driver = "log-driver",
     log_opts = "log-opts",
 }

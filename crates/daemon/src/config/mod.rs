@@ -80,6 +80,10 @@ pub struct Config {
     pub default_shm_size: i64,
     /// Seconds between a container's stop signal and its end.
     pub default_stop_timeout: i64,
+    /// The control group name space of containers that do not say: `private`, `host`, or empty for the usual.
+    pub default_cgroupns_mode: String,
+    /// The IPC name space of containers that do not say: `private` or `shareable`.
+    pub default_ipc_mode: String,
     /// Limits of containers that do not say.
     pub default_ulimits: BTreeMap<String, (i64, i64)>,
     /// The log driver of containers that name none.
@@ -181,6 +185,16 @@ impl Config {
             }
             _ => vec![Address::Unix(DEFAULT_SOCKET.into())],
         };
+        let one_of = |key: &str, value: Option<String>, known: &[&str]| {
+            let value = value.unwrap_or_else(|| known.first().copied().unwrap_or_default().to_owned());
+            match known.contains(&value.as_str()) {
+                true => Ok(value),
+                false => Err(format!(
+                    "invalid {key} {value:?}: use one of {}",
+                    known.join(", ").trim_start_matches(", ")
+                )),
+            }
+        };
         let absolute = |key: &str, value: Option<String>, default: &str| {
             let path = PathBuf::from(value.unwrap_or_else(|| default.to_owned()));
             if path.is_absolute() {
@@ -238,6 +252,12 @@ impl Config {
                 .unwrap_or_else(|| "/pintle".to_owned()),
             default_shm_size: shm_size(raw.default_shm_size.as_ref())?,
             default_stop_timeout: raw.default_stop_timeout.unwrap_or(10),
+            default_cgroupns_mode: one_of(
+                "default-cgroupns-mode",
+                raw.default_cgroupns_mode,
+                &["", "private", "host"],
+            )?,
+            default_ipc_mode: one_of("default-ipc-mode", raw.default_ipc_mode, &["private", "shareable"])?,
             default_ulimits: raw
                 .default_ulimits
                 .unwrap_or_default()
@@ -336,12 +356,18 @@ fn tls(raw: &Raw) -> Option<Tls> {
     if !verify && !raw.tls.unwrap_or(false) {
         return None;
     }
-    let path = |given: &Option<String>, default: &str| {
-        PathBuf::from(given.clone().unwrap_or_else(|| format!("/etc/docker/{default}")))
+    // dockerd's places.
+    let dir = std::env::var_os("DOCKER_CERT_PATH").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".docker"),
+        PathBuf::from,
+    );
+    let path = |given: &Option<String>, default: &str| match given {
+        Some(given) => PathBuf::from(given),
+        None => dir.join(default),
     };
     Some(Tls {
-        cert: path(&raw.tlscert, "server-cert.pem"),
-        key: path(&raw.tlskey, "server-key.pem"),
+        cert: path(&raw.tlscert, "cert.pem"),
+        key: path(&raw.tlskey, "key.pem"),
         client_ca: verify.then(|| path(&raw.tlscacert, "ca.pem")),
     })
 }

@@ -1,6 +1,11 @@
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{network_options::NetworkOptions, raw::Raw};
+use serde_json::Value;
+
+use super::{
+    network_options::NetworkOptions,
+    raw::{Raw, UlimitEntry},
+};
 
 /// The flags of `pintle daemon`. They are dockerd's where dockerd has them, since scripts and test harnesses
 /// pass them; what is not given here may be given in the configuration file.
@@ -108,6 +113,45 @@ pub struct Options {
     /// No container gets new privileges unless it says so
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_new_privileges: Option<bool>,
+    /// A limit of containers' processes that do not say: name=soft[:hard] (repeatable)
+    #[arg(long = "default-ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub default_ulimits: Vec<String>,
+    /// The control group name space of containers that do not say: private or host
+    #[arg(long, value_name = "MODE")]
+    pub default_cgroupns_mode: Option<String>,
+    /// The IPC name space of containers that do not say: private or shareable
+    #[arg(long, value_name = "MODE")]
+    pub default_ipc_mode: Option<String>,
+    /// Accepted if it is builtin
+    #[arg(long, value_name = "FILE")]
+    pub seccomp_profile: Option<String>,
+    /// Accepted without effect: downloads are tried again as long as that helps
+    #[arg(long, value_name = "N")]
+    pub max_download_attempts: Option<u32>,
+    /// Accepted without effect
+    #[arg(long, value_name = "text|json")]
+    pub log_format: Option<String>,
+    /// Accepted without effect
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub raw_logs: Option<bool>,
+    /// Accepted with a warning
+    #[arg(long = "exec-opt", value_name = "KEY=VALUE")]
+    pub exec_opts: Vec<String>,
+    /// Accepted with a warning
+    #[arg(long = "storage-opt", value_name = "KEY=VALUE")]
+    pub storage_opts: Vec<String>,
+    /// Accepted without effect
+    #[arg(long = "feature", value_name = "NAME[=BOOL]")]
+    pub features: Vec<String>,
+    /// Accepted with a warning: the init program is part of this one
+    #[arg(long, value_name = "FILE")]
+    pub init_path: Option<String>,
+    /// Accepted with a warning
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub oom_score_adjust: Option<i64>,
+    /// Accepted with a warning
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_addr: Option<String>,
     /// What networks are made by
     #[command(flatten)]
     pub network: NetworkOptions,
@@ -121,6 +165,22 @@ pub struct Options {
 
 fn given(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
+}
+
+/// `name=soft[:hard]`.
+fn ulimits(list: &[String]) -> Result<Option<BTreeMap<String, UlimitEntry>>, String> {
+    let one = |text: &String| {
+        let bad = || {
+            format!("invalid value {text:?} for --default-ulimit: it must be of the form name=soft[:hard]")
+        };
+        let (name, limits) = text.split_once('=').ok_or_else(bad)?;
+        let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+        let limit = |text: &str| text.parse::<i64>().map_err(|_| bad());
+        let entry = UlimitEntry { name: name.to_owned(), soft: limit(soft)?, hard: limit(hard)? };
+        Ok((name.to_owned(), entry))
+    };
+    let all: BTreeMap<_, _> = list.iter().map(one).collect::<Result<_, String>>()?;
+    Ok((!all.is_empty()).then_some(all))
 }
 
 impl Options {
@@ -176,6 +236,19 @@ impl Options {
             log_opts: pairs("log-opt", &self.log_opts)?,
             init: self.init,
             no_new_privileges: self.no_new_privileges,
+            default_ulimits: ulimits(&self.default_ulimits)?,
+            default_cgroupns_mode: self.default_cgroupns_mode.clone(),
+            default_ipc_mode: self.default_ipc_mode.clone(),
+            seccomp_profile: self.seccomp_profile.clone(),
+            max_download_attempts: self.max_download_attempts,
+            log_format: self.log_format.clone().map(Value::String),
+            raw_logs: self.raw_logs.map(Value::Bool),
+            exec_opts: given(&self.exec_opts).map(Value::from),
+            storage_opts: given(&self.storage_opts).map(Value::from),
+            features: given(&self.features).map(Value::from),
+            init_path: self.init_path.clone().map(Value::String),
+            oom_score_adjust: self.oom_score_adjust.map(Value::from),
+            metrics_addr: self.metrics_addr.clone().map(Value::String),
             experimental: self.experimental.map(serde_json::Value::Bool),
             plugin_sockets: self.plugin_sockets.clone(),
             ..self.network.to_raw()?

@@ -174,6 +174,8 @@ settings! {
     cgroup_parent: String = "cgroup-parent";
     default_shm_size: Value = "default-shm-size";
     default_stop_timeout: i64 = "default-stop-timeout";
+    default_cgroupns_mode: String = "default-cgroupns-mode";
+    default_ipc_mode: String = "default-ipc-mode";
     default_ulimits: BTreeMap<String, UlimitEntry> = "default-ulimits";
     log_driver: String = "log-driver";
     log_opts: StringMap = "log-opts";
@@ -195,8 +197,8 @@ settings! {
     api_cors_header: Value = "api-cors-header";
     builder: Value = "builder";
     cdi_spec_dirs: Value = "cdi-spec-dirs";
-    default_cgroupns_mode: Value = "default-cgroupns-mode";
-    default_ipc_mode: Value = "default-ipc-mode";
+    cpu_rt_period: Value = "cpu-rt-period";
+    cpu_rt_runtime: Value = "cpu-rt-runtime";
     exec_opts: Value = "exec-opts";
     experimental: Value = "experimental";
     features: Value = "features";
@@ -207,6 +209,7 @@ settings! {
     network_control_plane_mtu: Value = "network-control-plane-mtu";
     network_diagnostic_port: Value = "network-diagnostic-port";
     node_generic_resources: Value = "node-generic-resources";
+    nri_opts: Value = "nri-opts";
     oom_score_adjust: Value = "oom-score-adjust";
     proxies: Value = "proxies";
     raw_logs: Value = "raw-logs";

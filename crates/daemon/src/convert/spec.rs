@@ -28,6 +28,12 @@ pub(crate) fn spec(
 ) -> Result<(ContainerSpec, Vec<String>), Failure> {
     let mut warnings = Vec::new();
     refuse(&host, defaults)?;
+    if host.cgroupns_mode.is_empty() && !host.privileged {
+        host.cgroupns_mode.clone_from(&defaults.default_cgroupns_mode);
+    }
+    if host.ipc_mode.is_empty() {
+        host.ipc_mode.clone_from(&defaults.default_ipc_mode);
+    }
     if config.healthcheck.as_ref().is_some_and(|check| {
         check.test.as_ref().is_some_and(|test| test.first().is_some_and(|word| word != "NONE"))
     }) {

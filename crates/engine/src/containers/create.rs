@@ -37,18 +37,19 @@ async fn create(
         return Err(EngineError::invalid("no image specified"));
     }
     let image = shared.images.get(&spec.image)?;
+    let defaults = shared.defaults.load_full();
     if spec.log.driver.is_empty() {
         let options = std::mem::take(&mut spec.log.options);
-        spec.log = shared.config.default_log.clone();
+        spec.log = defaults.log.clone();
         if spec.log.driver.is_empty() {
             "json-file".clone_into(&mut spec.log.driver);
         }
         spec.log.options.extend(options);
     }
     if spec.shm_size == 0 {
-        spec.shm_size = shared.config.default_shm_size;
+        spec.shm_size = defaults.shm_size;
     }
-    for limit in &shared.config.default_ulimits {
+    for limit in &defaults.ulimits {
         if !spec.ulimits.iter().any(|own| own.name == limit.name) {
             spec.ulimits.push(limit.clone());
         }

@@ -57,9 +57,9 @@ pub(crate) use filter::until;
 pub(crate) use names::new_id;
 pub use record::{Container, MountPoint};
 pub use request::{
-    Archive, AttachOptions, Attached, Config, Connection, CopyIn, Counts, Created, ExecSpec, ExecStart,
-    ExecStarted, ExecView, ListOptions, LogOptions, Logs, PathStat, Pruned, RemoveOptions, Size, StopOptions,
-    Top, Update, WaitCondition, Waited,
+    Archive, AttachOptions, Attached, Config, Connection, CopyIn, Counts, Created, Defaults, ExecSpec,
+    ExecStart, ExecStarted, ExecView, ListOptions, LogOptions, Logs, PathStat, Pruned, RemoveOptions, Size,
+    StopOptions, Top, Update, WaitCondition, Waited,
 };
 pub use service::Containers;
 pub use spec::{

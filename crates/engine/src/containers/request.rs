@@ -291,14 +291,27 @@ pub struct Config {
     pub exec_root: PathBuf,
     /// The parent control group of containers that do not name one, such as `/docker` or `/pintle`.
     pub cgroup_parent: String,
+    /// What containers get that do not say.
+    pub defaults: Defaults,
+}
+
+/// What containers get that do not say. Can be changed while the engine runs.
+#[derive(Debug, Clone)]
+pub struct Defaults {
     /// Seconds that stop waits when neither the request nor the container says.
-    pub default_stop_timeout: i64,
+    pub stop_timeout: i64,
     /// What a container without a log configuration gets.
-    pub default_log: super::LogConfig,
-    /// Bytes of `/dev/shm` when the container does not say.
-    pub default_shm_size: i64,
-    /// The container's init program is wanted when the client does not say. Applied by the daemon.
-    pub default_ulimits: Vec<super::Ulimit>,
+    pub log: super::LogConfig,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: i64,
+    /// Resource limits of processes, by name.
+    pub ulimits: Vec<super::Ulimit>,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { stop_timeout: 10, log: super::LogConfig::default(), shm_size: 64 << 20, ulimits: Vec::new() }
+    }
 }
 
 impl Config {
@@ -308,10 +321,7 @@ impl Config {
             data_root: data_root.into(),
             exec_root: exec_root.into(),
             cgroup_parent: "/docker".to_owned(),
-            default_stop_timeout: 10,
-            default_log: super::LogConfig::default(),
-            default_shm_size: 64 << 20,
-            default_ulimits: Vec::new(),
+            defaults: Defaults::default(),
         }
     }
 }

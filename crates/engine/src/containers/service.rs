@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use pintle_image::Images;
 use pintle_runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Config, Container, Counts, Effect, Event, Refusal, State, cell::Cell, index::Index, records::Records,
-    step,
+    Config, Container, Counts, Defaults, Effect, Event, Refusal, State, cell::Cell, index::Index,
+    records::Records, step,
 };
 use crate::{
     EngineError, ErrorKind, Journal,
@@ -36,6 +37,7 @@ pub struct Containers {
 
 pub(super) struct Shared {
     pub config: Config,
+    pub defaults: ArcSwap<Defaults>,
     pub records: Records,
     pub images: Images,
     pub runtime: Runtime,
@@ -70,6 +72,7 @@ impl Containers {
             index.insert(Arc::new(Cell::new(container)));
         }
         let shared = Shared {
+            defaults: ArcSwap::from_pointee(config.defaults.clone()),
             config,
             records,
             images,
@@ -83,6 +86,11 @@ impl Containers {
             plugins_ready: watch::Sender::new(false),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Changes what containers get that do not say. Those that are there keep what they have.
+    pub fn set_defaults(&self, defaults: Defaults) {
+        self.shared.defaults.store(Arc::new(defaults));
     }
 
     /// Ends the engine's part: waits a little for what is being done. Containers go on running.

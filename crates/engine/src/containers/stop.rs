@@ -160,7 +160,8 @@ impl Shared {
             Some(signal) => signal::parse(signal)?,
             None => spec.stop_signal.as_deref().map_or(Ok(signal::TERM), signal::parse)?,
         };
-        let seconds = options.timeout.or(spec.stop_timeout).unwrap_or(self.config.default_stop_timeout);
+        let seconds =
+            options.timeout.or(spec.stop_timeout).unwrap_or_else(|| self.defaults.load().stop_timeout);
         // A start that hangs in a plugin must not keep its container from being stopped.
         cell.cancel_start();
         if let Err(refusal) = self.want_end(cell).await {
