@@ -17,6 +17,10 @@ pub mod label {
     pub const MAC_ADDRESS: &str = "com.docker.network.endpoint.macaddress";
     /// The container that an address is for.
     pub const ENDPOINT_NAME: &str = "com.docker.network.endpoint.name";
+    /// The endpoint that an address is for (pintle's addition; others ignore it). A driver that answers the same endpoint
+    /// with the same address, however often it asks for any, loses none to an engine that dies before it hears the answer:
+    /// the next engine asks once more, and gives back what it hears.
+    pub const ENDPOINT_ID: &str = "com.docker.network.endpoint.id";
 }
 
 /// What an IPAM driver needs, settled once at activation.

@@ -44,8 +44,7 @@ pub(super) struct Surroundings {
 /// Writes the three files into the container's directory.
 pub(super) fn write(container: &Container, dir: &Path, around: &Surroundings) -> Result<(), EngineError> {
     let spec = &container.spec;
-    let host_names = spec.uts_mode == "host" || (around.host_network && spec.hostname.is_empty());
-    let name = if host_names { host_name() } else { container.hostname().to_owned() };
+    let name = if spec.uts_mode == "host" { host_name() } else { container.hostname().to_owned() };
     std::fs::write(dir.join("hostname"), format!("{name}\n"))?;
     let base = (around.host_network && spec.extra_hosts.is_empty()).then(|| read("/etc/hosts"));
     std::fs::write(dir.join("hosts"), hosts(spec, &name, base, around)?)?;
@@ -125,7 +124,8 @@ fn read(path: &str) -> String {
     }
 }
 
-fn host_name() -> String {
+/// The host's name.
+pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

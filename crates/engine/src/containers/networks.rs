@@ -75,6 +75,12 @@ impl Shared {
             self.networks.open_sandbox(plan, cancel).await
         };
         let sandbox = opened.await.map_err(|error| error.context("failed to set up container networking"))?;
+        if sandbox.place == Place::Host && container.spec.hostname.is_empty() {
+            // As Docker: it is the host, to whoever asks.
+            let spec = ContainerSpec { hostname: hosts::host_name(), ..(*container.spec).clone() };
+            cell.show(Arc::new(Container { spec: Arc::new(spec), ..(*container).clone() }));
+        }
+        let container = cell.container();
         let around = self.surroundings(&container, &sandbox.reach)?;
         let (dir, owned) = (self.dir(&container.id), Arc::clone(&container));
         blocking(move || hosts::write(&owned, &dir, &around)).await?;

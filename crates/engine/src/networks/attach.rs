@@ -15,7 +15,7 @@ use pintle_store::failpoint;
 
 use super::{
     Inner,
-    calls::{outcome, within},
+    calls::{outcome, undecided, within},
     check,
     drivers::Ipam,
     kernel::Placement,
@@ -133,7 +133,7 @@ impl Inner {
         needs: IpamCapabilities,
     ) -> Result<(), EngineError> {
         if needs.requires_mac_address && endpoint.mac.is_empty() {
-            endpoint.mac = random_mac().to_string();
+            endpoint.mac = own_mac(&endpoint.id).to_string();
         }
         let (v4, v6) = check::static_addresses(&endpoint.spec);
         for (six, fixed) in [(false, v4), (true, v6)] {
@@ -180,23 +180,21 @@ impl Inner {
                     of.clone_from(&pool.id);
                     return Ok(());
                 }
-                // The pool is used up; another may not be. A plugin that is away says the same, and is asked once more.
-                Err(error) if error.kind == DriverKind::Unavailable && fixed.is_none() => {
+                // The pool is used up; another may not be.
+                Err(error) if error.kind == DriverKind::Unavailable && fixed.is_none() && ipam.builtin => {
                     exhausted = Some(error);
                 }
                 Err(error) => {
-                    if let Some(fixed) =
-                        fixed.filter(|_| outcome::<()>(&Err(error.clone())) == Outcome::Unanswered)
-                    {
-                        // Perhaps it was given: then it is known what to give back.
+                    if undecided(&error) {
+                        // Perhaps it was given; which one it was may be known.
                         note(endpoint, Event::Took(thing, Outcome::Unanswered));
-                        let net = IpNet::new(fixed, pool.pool.map_or(32, |pool| pool.prefix_len()));
+                        let length = pool.pool.map_or(0, |pool| pool.prefix_len());
                         let (address, of) = if six {
                             (&mut endpoint.address_v6, &mut endpoint.pool_v6)
                         } else {
                             (&mut endpoint.address, &mut endpoint.pool)
                         };
-                        *address = net.ok();
+                        *address = fixed.and_then(|fixed| IpNet::new(fixed, length).ok());
                         of.clone_from(&pool.id);
                     }
                     return Err(error.into());
@@ -415,9 +413,11 @@ fn mac_of(text: &str) -> Result<MacAddress, EngineError> {
     text.parse::<MacAddress>().map_err(|error: DriverError| EngineError::invalid(error.message))
 }
 
-/// One of those that nobody sells.
-fn random_mac() -> MacAddress {
-    let mut mac = rand::random::<[u8; 6]>();
+/// One of those that nobody sells, always the same for an endpoint: whoever asks twice says the same.
+pub(super) fn own_mac(endpoint: &str) -> MacAddress {
+    let mut mac = [0; 6];
+    // Ids are hexadecimal; were one not, all zeros would do.
+    let _ = hex::decode_to_slice(endpoint.get(..12).unwrap_or_default(), &mut mac);
     mac[0] = (mac[0] & 0xfc) | 0x02;
     MacAddress(mac)
 }

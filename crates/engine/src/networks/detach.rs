@@ -6,15 +6,17 @@
 use std::{path::Path, sync::Arc};
 
 use ipnet::IpNet;
-use pintle_contract::DriverError;
+use pintle_contract::{DriverError, ipam::AddressRequest};
 use pintle_store::failpoint;
 
 use super::{
     Inner,
-    attach::{id_of, note},
+    attach::{id_of, note, own_mac},
     calls::{outcome, undecided, within},
-    life::{Event, Outcome, Thing},
+    check,
+    life::{Event, Mark, Outcome, Thing},
     record::EndpointRecord,
+    standing::address_options,
 };
 use crate::EngineError;
 
@@ -73,6 +75,7 @@ impl Inner {
             };
             let Some(address) = address.filter(|_| !pool.is_empty()) else {
                 // The engine died before it learned which address that was, or none was asked for yet.
+                self.ask_back(endpoint, thing).await?;
                 note(endpoint, Event::Gave(thing, Outcome::Done));
                 continue;
             };
@@ -90,6 +93,55 @@ impl Inner {
             settled(endpoint, thing, what, given)?;
         }
         Ok(())
+    }
+
+    /// Gives back an address that a plugin may have given without the engine's knowing which: asks for it once more,
+    /// and gives back what is answered. From a plugin that does not know endpoints this changes nothing.
+    async fn ask_back(&self, endpoint: &EndpointRecord, thing: Thing) -> Result<(), EngineError> {
+        let Some(network) = self.book.network(&endpoint.network) else { return Ok(()) };
+        let six = thing == Thing::Address6;
+        let Some(pool) = network.pools.iter().find(|pool| pool.is_v6() == six && !pool.id.is_empty()) else {
+            return Ok(());
+        };
+        let name = network.ipam_driver();
+        let builtin = self.drivers.builtin_ipam(name);
+        if builtin || endpoint.life.mark(thing) != Mark::Maybe {
+            return Ok(());
+        }
+        self.present(name, builtin)?;
+        let (ipam, needs) = self.ipam(name).await?;
+        let mut asks = endpoint.clone();
+        if needs.requires_mac_address && asks.mac.is_empty() {
+            asks.mac = match asks.spec.mac_address.as_str() {
+                "" => own_mac(&asks.id).to_string(),
+                own => own.to_owned(),
+            };
+        }
+        let (v4, v6) = check::static_addresses(&endpoint.spec);
+        let fixed = if six { v6 } else { v4 };
+        let address = match fixed {
+            Some(fixed) if self.book.read().address_is_of_another(endpoint, fixed) => return Ok(()),
+            Some(fixed) => fixed,
+            None => {
+                let request = AddressRequest {
+                    pool: pool.id.clone(),
+                    address: None,
+                    options: address_options(&asks, needs),
+                };
+                let asked = ipam.driver.request_address(request);
+                match within(self.budgets.make, "IpamDriver.RequestAddress", asked).await {
+                    Ok(given) => given.address.addr(),
+                    Err(error) if undecided(&error) => return Err(error.into()),
+                    // It has none for us, and so gave none.
+                    Err(_) => return Ok(()),
+                }
+            }
+        };
+        let asked = ipam.driver.release_address(&pool.id, address);
+        match within(self.budgets.give, "IpamDriver.ReleaseAddress", asked).await {
+            Err(error) if undecided(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Before plugins had their first chance there is no use in waiting for one.

@@ -125,6 +125,12 @@ impl Life {
         }
     }
 
+    /// This, if a call may be going on of which nothing will be heard.
+    pub(super) fn in_doubt(self) -> Self {
+        let maybe = |mark: Mark| if mark == Mark::No { Mark::Maybe } else { mark };
+        Self { address4: maybe(self.address4), address6: maybe(self.address6), ..self.on_the_way() }
+    }
+
     /// Whether a thing is held.
     pub(super) fn mark(&self, thing: Thing) -> Mark {
         match thing {

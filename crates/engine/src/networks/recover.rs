@@ -260,7 +260,9 @@ impl Inner {
     async fn retain(&self) {
         let (networks, endpoints) = {
             let facts = self.book.read();
-            let networks: Vec<_> = facts.networks().cloned().collect();
+            // Half-made ones are not told again, so that what there is of them goes now.
+            let ready = facts.networks().filter(|record| record.state == State::Ready);
+            let networks: Vec<_> = ready.cloned().collect();
             let endpoints: Vec<_> = facts.endpoints().cloned().collect();
             (networks, endpoints)
         };

@@ -165,7 +165,7 @@ impl Inner {
         };
         if raised.is_err() && cancel.is_cancelled() {
             // A call may be going on still: all that comes after what is known may be held.
-            endpoint.life = endpoint.life.on_the_way();
+            endpoint.life = endpoint.life.in_doubt();
         }
         self.book.show_endpoint(endpoint.clone());
         raised

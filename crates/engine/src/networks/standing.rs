@@ -172,8 +172,10 @@ pub(super) fn address_options(
     needs: IpamCapabilities,
 ) -> std::collections::BTreeMap<String, String> {
     use pintle_contract::ipam::label;
-    let mut options =
-        std::collections::BTreeMap::from([(label::ENDPOINT_NAME.to_owned(), endpoint.name.clone())]);
+    let mut options = std::collections::BTreeMap::from([
+        (label::ENDPOINT_NAME.to_owned(), endpoint.name.clone()),
+        (label::ENDPOINT_ID.to_owned(), endpoint.id.clone()),
+    ]);
     if needs.requires_mac_address {
         options.insert(label::MAC_ADDRESS.to_owned(), endpoint.mac.clone());
     }

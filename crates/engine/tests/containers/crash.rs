@@ -1,16 +1,20 @@
 //! The engine dies; the next one finds everything.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use pintle_engine::containers::{
-    ContainerSpec, ListOptions, LogOptions, RemoveOptions, RestartMode, StopOptions, WaitCondition,
+use pintle_engine::{
+    containers::{
+        ContainerSpec, ListOptions, LogOptions, RemoveOptions, RestartMode, StopOptions, WaitCondition,
+    },
+    networks::{EndpointSpec, NetworkSpec},
 };
 
-use crate::house::{House, patience, text, until};
+use crate::house::{House, copy_image, patience, text, until};
 
 /// A child process: an engine that does one thing after another until a failpoint ends it.
 pub fn doomed(words: &[String]) -> ExitCode {
@@ -24,19 +28,33 @@ pub fn doomed(words: &[String]) -> ExitCode {
         let house = House::open(Path::new(dir)).await;
         house.containers.restore().await.unwrap();
         house.containers.start_wanted();
+        house.networks.reconcile();
         let say = |what: &str, id: &str| {
             use std::io::Write;
             let mut file =
                 std::fs::OpenOptions::new().append(true).create(true).open(said(Path::new(dir))).unwrap();
             writeln!(file, "{what} {id}").unwrap();
         };
+        for (name, ipam) in [("lan", "ledger"), ("own", "default")] {
+            if house.networks.get(name).is_err() {
+                let mut spec = NetworkSpec { name: name.into(), ..NetworkSpec::default() };
+                spec.ipam.driver = ipam.into();
+                house.networks.create(spec).await.unwrap();
+            }
+        }
         loop {
             let id = house.containers.create(Some("victim"), victim(&house)).await.unwrap().id;
             say("created", &id);
             house.containers.start(&id).await.unwrap();
             say("started", &id);
+            // It may have ended by now.
+            let _ = house.containers.connect(&id, "own", EndpointSpec::default()).await;
+            let _ = house.containers.disconnect(&id, "lan", false).await;
             assert_eq!(house.wait(&id).await, 6);
             say("ended", &id);
+            let brief = NetworkSpec { name: "brief".into(), ..NetworkSpec::default() };
+            house.networks.create(brief).await.unwrap();
+            house.networks.remove("brief").await.unwrap();
             say("removing", &id);
             house.containers.remove(&id, RemoveOptions { force: false, volumes: true }).await.unwrap();
             if !for_ever {
@@ -49,6 +67,7 @@ pub fn doomed(words: &[String]) -> ExitCode {
 
 fn victim(house: &House) -> ContainerSpec {
     let mut spec = house.shell("echo ran; exit 6");
+    spec.network_mode = "lan".into();
     spec.volumes = vec!["/srv/data".into()];
     spec.binds = vec!["named:/named".into()];
     spec
@@ -73,12 +92,7 @@ async fn doom(dir: &Path, failpoint: &str) -> bool {
 
 pub async fn every_failpoint() {
     let owned = tempfile::Builder::new().prefix("pintle-engine-").tempdir().unwrap();
-    {
-        let house = House::new().await;
-        // The image, in the directory that all doomed engines share.
-        copy(&house.dir.join("data"), &owned.path().join("data"));
-        house.close().await;
-    }
+    copy_image(owned.path()).await;
     for failpoint in [
         "engine.create.after_intent",
         "engine.create.after_rootfs",
@@ -93,22 +107,36 @@ pub async fn every_failpoint() {
         "engine.remove.after_intent",
         "engine.remove.after_rootfs",
         "engine.remove.after_volumes",
+        "engine.network.create.after_intent",
+        "engine.network.create.after_pools",
+        "engine.network.create.after_driver",
+        "engine.network.remove.after_intent",
+        "engine.network.remove.after_pools",
+        "engine.network.sandbox.after_make",
+        "engine.network.connect.after_address",
+        "engine.network.connect.after_address_noted",
+        "engine.network.connect.after_endpoint",
+        "engine.network.connect.after_join",
+        "engine.network.connect.after_outside",
+        "engine.network.sandbox.after_open",
+        "engine.network.disconnect.after_call",
+        "engine.network.disconnect.after_call@2",
+        "engine.network.disconnect.after_call@3",
+        "engine.network.disconnect.after_release",
+        "engine.network.sandbox.before_remove",
     ] {
         assert!(!doom(owned.path(), failpoint).await, "{failpoint} was never reached");
         check(owned.path(), failpoint).await;
     }
     assert!(doom(owned.path(), "none").await, "without a failpoint it lives");
+    end(owned.path()).await;
 }
 
 /// Ends engines at random moments of their work. `PINTLE_KILLS` says how many; a few by default.
 pub async fn at_random() {
     let kills = std::env::var("PINTLE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
     let owned = tempfile::Builder::new().prefix("pintle-engine-").tempdir().unwrap();
-    {
-        let house = House::new().await;
-        copy(&house.dir.join("data"), &owned.path().join("data"));
-        house.close().await;
-    }
+    copy_image(owned.path()).await;
     for kill in 0..kills {
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
             .args(["doomed-engine", owned.path().to_str().unwrap(), "for-ever"])
@@ -123,6 +151,17 @@ pub async fn at_random() {
         patience(child.wait()).await.unwrap();
         check(owned.path(), &format!("kill {kill}")).await;
     }
+    end(owned.path()).await;
+}
+
+/// Takes away what the doomed engines shared.
+async fn end(dir: &Path) {
+    let house = House::open(dir).await;
+    house.containers.restore().await.unwrap();
+    house.networks.reconcile();
+    house.networks.prune(&Default::default()).await.unwrap();
+    assert_eq!(house.ledger.out(), [].into(), "addresses are out of no pool");
+    house.close().await;
 }
 
 /// The next engine: nothing acknowledged is lost, what is there can be used, and nothing is leaked.
@@ -132,6 +171,7 @@ async fn check(dir: &Path, when: &str) {
     let house = House::open(dir).await;
     house.containers.restore().await.unwrap();
     house.containers.start_wanted();
+    house.networks.reconcile();
     let all = ListOptions { all: true, ..ListOptions::default() };
     let left = house.containers.list(all).await.unwrap();
     assert!(left.len() <= 1, "{when}");
@@ -162,8 +202,24 @@ async fn check(dir: &Path, when: &str) {
         }
         house.gone(&container.id).await;
     }
+    // Acknowledged or not: it is there whole, or not at all.
+    if house.networks.get("brief").is_ok() {
+        house.networks.remove("brief").await.unwrap();
+    }
+    // What was requested and not released is what is used: the gateway's, if there is a network yet.
+    let mut gateway = BTreeMap::new();
+    if let Ok(network) = house.networks.get("lan") {
+        gateway.insert(network.subnets[0].gateway.unwrap(), String::new());
+    }
+    until(&format!("{when}: addresses are out: {:?}", house.ledger.out()), || house.ledger.out() == gateway)
+        .await;
     house.containers.shutdown().await;
+    house.networks.shutdown().await;
     house.no_leaks();
+    house.no_links();
+    let links = house.host.handle().unwrap().links().unwrap();
+    let bridges = links.iter().filter(|link| link.kind == "bridge").count();
+    assert_eq!(bridges, house.networks.list(&Default::default()).len() - 2, "{when}: {links:#?}");
     let volumes: Vec<_> = std::fs::read_dir(dir.join("volumes"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -173,19 +229,9 @@ async fn check(dir: &Path, when: &str) {
     house.volumes.shutdown().await;
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let done = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(done.success());
-}
-
 pub async fn another_engine_takes_over() {
     let owned = tempfile::Builder::new().prefix("pintle-engine-").tempdir().unwrap();
-    {
-        let house = House::new().await;
-        copy(&house.dir.join("data"), &owned.path().join("data"));
-        house.close().await;
-    }
+    copy_image(owned.path()).await;
     let house = House::open(owned.path()).await;
     house.containers.restore().await.unwrap();
     let long =

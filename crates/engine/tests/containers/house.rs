@@ -13,17 +13,25 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use pintle_contract::{CreateVolume, DriverError, MountId, Volume, VolumeDriver};
+use pintle_contract::{CreateVolume, DriverError, IpamDriver, MountId, Volume, VolumeDriver};
+use pintle_drivers::{Bridge, Ipam, bridge, ipam::AddressPools};
 use pintle_engine::{
     EngineError, Journal,
-    containers::{Config, ContainerSpec, Containers, LogOptions, RemoveOptions, WaitCondition},
+    containers::{
+        Config, ContainerSpec, Containers, ExecSpec, ExecStart, LogOptions, RemoveOptions, WaitCondition,
+    },
     events::Events,
-    networks::{self, Networks, NoResolver},
+    networks::{self, Networks},
+    resolver::EmbeddedDns,
     volumes::{Driver, Drivers, Volumes},
 };
 use pintle_image::{Images, Progress, Reference};
+use pintle_netlink::Namespace;
 use pintle_runtime::{Options, Runtime};
 use pintle_store::Store;
+use tokio::io::AsyncReadExt;
+
+use crate::ledger::Ledger;
 
 /// Longer than anything here takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -98,25 +106,43 @@ impl Drivers for Only {
     fn release(&self, _: &str, _: &str) {}
 }
 
-/// No network drivers at all.
-struct NoNetworks;
+/// The drivers that are linked in, with a host of their own; and the plugin `ledger`, which gives addresses.
+struct Linked {
+    bridge: Arc<Bridge>,
+    ipam: Arc<Ipam>,
+    ledger: Arc<Ledger>,
+}
 
 #[async_trait]
-impl networks::Drivers for NoNetworks {
+impl networks::Drivers for Linked {
     async fn network(&self, name: &str) -> Result<networks::Driver, EngineError> {
-        Err(EngineError::not_found(format!("plugin \"{name}\" not found")))
+        match name {
+            "bridge" => Ok(networks::Driver {
+                name: name.to_owned(),
+                driver: self.bridge.clone(),
+                builtin: true,
+                life: 0,
+            }),
+            _ => Err(EngineError::not_found(format!("plugin \"{name}\" not found"))),
+        }
     }
     async fn ipam(&self, name: &str) -> Result<networks::Ipam, EngineError> {
-        Err(EngineError::not_found(format!("plugin \"{name}\" not found")))
+        let driver: Arc<dyn IpamDriver> = match name {
+            "default" => self.ipam.clone(),
+            "ledger" => self.ledger.clone(),
+            _ => return Err(EngineError::not_found(format!("plugin \"{name}\" not found"))),
+        };
+        Ok(networks::Ipam { name: name.to_owned(), driver, builtin: name == "default", life: 1 })
     }
-    fn builtin(&self, _: &str) -> bool {
-        false
+    fn builtin(&self, name: &str) -> bool {
+        name == "bridge"
     }
-    fn builtin_ipam(&self, _: &str) -> bool {
-        false
+    fn builtin_ipam(&self, name: &str) -> bool {
+        name == "default"
     }
     fn builtins(&self) -> Vec<networks::Driver> {
-        Vec::new()
+        let driver = self.bridge.clone();
+        vec![networks::Driver { name: "bridge".to_owned(), driver, builtin: true, life: 0 }]
     }
     fn arrivals(&self) -> Option<pintle_host::Arrivals> {
         None
@@ -134,6 +160,9 @@ pub struct House {
     pub events: Events,
     pub images: Images,
     pub driver: Arc<Dirs>,
+    /// The namespace that plays the host.
+    pub host: Namespace,
+    pub ledger: Arc<Ledger>,
     _owned: Option<tempfile::TempDir>,
 }
 
@@ -177,11 +206,26 @@ impl House {
             Volumes::with_drivers(&data, store.clone(), Arc::new(Only(driver.clone())), events.clone())
                 .unwrap();
         let journal = Journal::open(store).unwrap();
+        let place = dir.join("host.ns");
+        let host = Namespace::open(&place).or_else(|_| Namespace::create_at(&place)).unwrap();
+        let ledger = Arc::new(Ledger::open(&dir.join("ledger")));
+        let linked = Linked {
+            bridge: Arc::new(Bridge::new(bridge::Config::standard(host.clone())).unwrap()),
+            ipam: Arc::new(Ipam::new(AddressPools::standard("tests"))),
+            ledger: ledger.clone(),
+        };
         let networks = Networks::open(
-            networks::Config { exec_root: dir.join("run"), ..networks::Config::default() },
+            networks::Config {
+                exec_root: dir.join("run"),
+                default_bridge: Some(networks::NetworkSpec {
+                    options: [("com.docker.network.bridge.name".to_owned(), "pintle0".to_owned())].into(),
+                    ..networks::NetworkSpec::default()
+                }),
+                ..networks::Config::default()
+            },
             journal.clone(),
-            Arc::new(NoNetworks),
-            Arc::new(NoResolver),
+            Arc::new(linked),
+            Arc::new(EmbeddedDns::new()),
             events.clone(),
         )
         .unwrap();
@@ -198,7 +242,18 @@ impl House {
             events.clone(),
         )
         .unwrap();
-        Self { dir: dir.to_owned(), containers, volumes, networks, events, images, driver, _owned: None }
+        Self {
+            dir: dir.to_owned(),
+            containers,
+            volumes,
+            networks,
+            events,
+            images,
+            driver,
+            host,
+            ledger,
+            _owned: None,
+        }
     }
 
     async fn import(&self) {
@@ -222,7 +277,7 @@ impl House {
             add(name, 0o755, E::Directory, &[], "");
         }
         add("bin/busybox", 0o755, E::Regular, &std::fs::read("/bin/busybox").unwrap(), "");
-        for name in "sh true false cat echo sleep id env mount ls kill touch pwd hostname seq head wc ip ping test trap df printf ps stty mkdir rm readlink nproc tail".split(' ') {
+        for name in "sh true false cat echo sleep id env mount ls kill touch pwd hostname seq head wc ip ping test trap df printf ps stty mkdir rm readlink nproc tail nslookup nc wget sysctl timeout".split(' ') {
             add(&format!("bin/{name}"), 0o777, E::Symlink, &[], "busybox");
         }
         add(
@@ -268,6 +323,35 @@ impl House {
         id
     }
 
+    /// Made, but it cannot be started; nothing of it stays.
+    pub async fn start_err(&self, spec: ContainerSpec) -> EngineError {
+        let id = self.create(spec).await;
+        let error = self.containers.start(&id).await.unwrap_err();
+        self.gone(&id).await;
+        error
+    }
+
+    /// What a command prints that runs in a container beside its own process.
+    pub async fn exec(&self, id: &str, words: &[&str]) -> String {
+        let spec = ExecSpec {
+            cmd: words.iter().map(|word| (*word).to_owned()).collect(),
+            stdout: true,
+            stderr: true,
+            ..ExecSpec::default()
+        };
+        let exec = self.containers.exec_create(id, spec).await.unwrap();
+        let started = self.containers.exec_start(&exec, ExecStart::default()).await.unwrap();
+        let mut bytes = Vec::new();
+        patience(started.stream.unwrap().read_to_end(&mut bytes)).await.unwrap();
+        unframe(&bytes)
+    }
+
+    /// A running container's IPv4 address in a network.
+    pub fn address(&self, id: &str, network: &str) -> String {
+        let networks = self.containers.networks(&self.containers.inspect(id).unwrap());
+        networks.networks[network].address.unwrap().addr().to_string()
+    }
+
     pub async fn wait(&self, id: &str) -> i64 {
         let wait = self.containers.wait(id, WaitCondition::NotRunning).unwrap();
         patience(wait).await.code
@@ -306,13 +390,28 @@ impl House {
         self.containers.shutdown().await;
         self.networks.shutdown().await;
         assert_eq!(self.driver.held(), [], "volumes are mounted");
+        self.no_links();
+        self.remove_host();
         self.no_leaks();
+    }
+
+    /// Ends the namespace that plays the host.
+    pub fn remove_host(&self) {
+        Namespace::remove(&self.dir.join("host.ns")).unwrap();
+    }
+
+    /// No container's link may be left on the host.
+    pub fn no_links(&self) {
+        let links = self.host.handle().unwrap().links().unwrap();
+        let left: Vec<_> = links.iter().filter(|link| link.kind == "veth").map(|link| &link.name).collect();
+        assert!(left.is_empty(), "links are left: {left:?}");
     }
 
     pub fn no_leaks(&self) {
         let dir = self.dir.to_str().unwrap();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let left: Vec<&str> = mounts.lines().filter(|line| line.contains(dir)).collect();
+        let left: Vec<&str> =
+            mounts.lines().filter(|line| line.contains(dir) && !line.contains("host.ns")).collect();
         assert!(left.is_empty(), "mounts are left: {left:#?}");
         for sub in ["data/containers", "run/tasks"] {
             let left: BTreeSet<_> = std::fs::read_dir(self.dir.join(sub))
@@ -321,6 +420,18 @@ impl House {
             assert!(left.is_empty(), "{sub} has {left:?}");
         }
     }
+}
+
+/// Puts the image where an engine with another directory finds it.
+pub async fn copy_image(to: &Path) {
+    let house = House::new().await;
+    // Without what belongs to that engine alone.
+    let to = to.join("data");
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let done =
+        std::process::Command::new("cp").arg("-a").args([house.dir.join("data"), to]).status().unwrap();
+    assert!(done.success());
+    house.close().await;
 }
 
 /// The text of a log, frames undone.

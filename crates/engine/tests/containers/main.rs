@@ -8,7 +8,9 @@
 mod crash;
 mod files;
 mod house;
+mod ledger;
 mod life;
+mod networks;
 mod streams;
 mod volumes;
 
@@ -57,6 +59,13 @@ fn main() -> ExitCode {
         volumes::anonymous_volumes_and_copy_up,
         volumes::a_driver_that_hangs,
         files::copies_and_looks,
+        networks::containers_find_each_other,
+        networks::joining_and_leaving_while_running,
+        networks::what_an_endpoint_may_ask_for,
+        networks::shared_and_host_networks,
+        networks::published_ports,
+        networks::links_on_the_default_bridge,
+        networks::another_engine_keeps_the_networks,
         crash::another_engine_takes_over,
         crash::every_failpoint,
         crash::at_random,
