@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     EndpointSpec, Inner, NetworkSpec, Networks,
     attach::About,
-    check, gateway,
+    check,
+    detach::Home,
+    gateway,
     kernel::namespace_path,
     plan::{dns_names, planned, wishes},
     record::{EndpointRecord, NetworkRecord},
@@ -151,7 +153,7 @@ impl Networks {
         let inner = &self.inner;
         let found = inner.book.read().endpoint(endpoint).cloned();
         if let Some(endpoint) = found {
-            inner.take_away(endpoint, Some(path)).await;
+            inner.take_away(endpoint, Home::Stays(path)).await;
         }
         let never = CancellationToken::new();
         let others = async {
@@ -176,7 +178,7 @@ impl Networks {
             .find(|endpoint| (endpoint.name == name || endpoint.container == name) && !endpoint.life.leaving)
             .cloned();
         let endpoint = found.ok_or_else(|| EngineError::not_found(format!("endpoint {name} not found")))?;
-        inner.take_away(endpoint, None).await;
+        inner.take_away(endpoint, Home::Gone).await;
         inner.publish("disconnect", &record, &[("container", name)]);
         Ok(())
     }
@@ -231,7 +233,7 @@ impl Inner {
             (Some((endpoint, _)), false) => {
                 let found = self.book.read().endpoint(&endpoint.id).cloned();
                 if let Some(endpoint) = found {
-                    self.take_away(endpoint, Some(path)).await;
+                    self.take_away(endpoint, Home::Stays(path)).await;
                 }
                 self.lead_out(container, path, about).await
             }

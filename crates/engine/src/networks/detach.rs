@@ -20,13 +20,23 @@ use super::{
 };
 use crate::EngineError;
 
+/// Where the interface of an endpoint is that is taken away.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Home<'a> {
+    /// In a sandbox that goes on without it.
+    Stays(&'a Path),
+    /// In a sandbox that is removed next.
+    Ends(&'a Path),
+    /// In one that is gone already.
+    Gone,
+}
+
 impl Inner {
     /// Gives back all that an endpoint holds. Fails if a driver does not answer; then the endpoint says what is left.
-    /// `sandbox` is where its interface is, if that is still there.
     pub(super) async fn lower(
         &self,
         endpoint: &mut EndpointRecord,
-        sandbox: Option<&Path>,
+        sandbox: Home<'_>,
     ) -> Result<(), EngineError> {
         note(endpoint, Event::Leave);
         let Some(network) = self.book.network(&endpoint.network) else {
@@ -48,11 +58,12 @@ impl Inner {
                     (what, within(self.budgets.give, what, asked).await)
                 }
                 Thing::Sandbox => {
-                    let asked = driver.driver.leave(&id);
+                    let asked = match sandbox {
+                        Home::Ends(_) => driver.driver.leave_ending(&id),
+                        Home::Stays(_) | Home::Gone => driver.driver.leave(&id),
+                    };
                     let left = within(self.budgets.give, "NetworkDriver.Leave", asked).await;
-                    if let Some(sandbox) = sandbox {
-                        self.withdraw(endpoint, sandbox).await;
-                    }
+                    self.withdraw(endpoint, sandbox).await;
                     ("NetworkDriver.Leave", left)
                 }
                 _ => {
@@ -152,7 +163,13 @@ impl Inner {
         Err(EngineError::new(crate::ErrorKind::Unavailable, format!("plugin \"{name}\" is not up yet")))
     }
 
-    async fn withdraw(&self, endpoint: &EndpointRecord, sandbox: &Path) {
+    async fn withdraw(&self, endpoint: &EndpointRecord, sandbox: Home<'_>) {
+        let sandbox = match sandbox {
+            Home::Stays(sandbox) => sandbox,
+            // What was made in it goes with it.
+            Home::Ends(sandbox) if !endpoint.made_inside => sandbox,
+            Home::Ends(_) | Home::Gone => return,
+        };
         if endpoint.interface.is_empty() || endpoint.settled {
             return;
         }
@@ -163,7 +180,7 @@ impl Inner {
     }
 
     /// Takes endpoints away: those whose drivers answer at once, the others when they do.
-    pub(super) async fn take_away(self: &Arc<Self>, endpoint: Arc<EndpointRecord>, sandbox: Option<&Path>) {
+    pub(super) async fn take_away(self: &Arc<Self>, endpoint: Arc<EndpointRecord>, sandbox: Home<'_>) {
         let mut leaving = (*endpoint).clone();
         note(&mut leaving, Event::Leave);
         self.book.show_endpoint(leaving.clone());
@@ -212,7 +229,7 @@ impl Inner {
         if !endpoint.life.leaving {
             return Ok(());
         }
-        let result = self.lower(&mut endpoint, None).await;
+        let result = self.lower(&mut endpoint, Home::Gone).await;
         match &result {
             Ok(()) => drop(self.book.delete_endpoint(id)),
             Err(error) => {

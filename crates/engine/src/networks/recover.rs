@@ -9,6 +9,7 @@ use super::{
     Inner, Networks,
     attach::{About, id_of, published},
     calls::within,
+    detach::Home,
     kernel::namespace_path,
     life::{Mark, Thing},
     plan::wishes,
@@ -76,7 +77,7 @@ impl Networks {
         };
         for endpoint in stale {
             let path = namespace_path(&inner.namespaces, &endpoint.container);
-            inner.take_away(endpoint, Some(&path)).await;
+            inner.take_away(endpoint, Home::Ends(&path)).await;
         }
         for name in inner.kernel.bound(&inner.namespaces).await {
             if !known.iter().any(|id| id.starts_with(&name)) {
@@ -191,7 +192,7 @@ impl Inner {
                 endpoint.gateway_service || wanted.iter().any(|(network, _)| network.id == endpoint.network);
             if !endpoint.life.works() || !is_wanted {
                 tracing::info!(container = %container.id, endpoint = %endpoint.id, "undoing a half-made connection");
-                self.take_away(endpoint, Some(&path)).await;
+                self.take_away(endpoint, Home::Stays(&path)).await;
                 continue;
             }
             let led = endpoint.is_gateway || endpoint.is_gateway_v6;

@@ -11,7 +11,10 @@ use futures_util::future;
 use pintle_store::failpoint;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Networks, ResolverPlace, attach::About, kernel::namespace_path, record::EndpointRecord};
+use super::{
+    Inner, Networks, ResolverPlace, attach::About, detach::Home, kernel::namespace_path,
+    record::EndpointRecord,
+};
 use crate::{EngineError, Pending, containers::Container};
 
 /// Where a container's processes find the network.
@@ -213,7 +216,7 @@ impl Inner {
         // The engine's own way out goes last, as it came last.
         endpoints.sort_by_key(|endpoint| endpoint.gateway_service);
         for endpoint in endpoints {
-            self.take_away(endpoint, Some(path)).await;
+            self.take_away(endpoint, Home::Ends(path)).await;
         }
         failpoint!("engine.network.sandbox.before_remove");
         self.remove_namespace(container, path).await;
