@@ -37,5 +37,9 @@ fn a_plugin_in_go_runs_unmodified() {
     engine.sh("docker run --rm -v vol:/d alpine sh -c 'echo gopher > /d/f'").ok();
     assert_eq!(engine.sh("docker run --rm -v vol:/d alpine cat /d/f").ok(), "gopher");
     assert_eq!(engine.sh("docker volume inspect -f '{{.Status.language}}' vol").ok(), "go");
+    // The suite looks into the plugin's own mount namespace, and kills it to see what it remembers.
+    let report = engine.sh("pintle plugin test --restart govol").ok();
+    assert!(report.ends_with("24 passed, 0 failed, 0 skipped"), "{report}");
+    assert!(engine.sh("pintle plugin logs govol 2>&1").ok().contains("serving directories"));
     engine.sh("docker volume rm vol && docker plugin rm -f govol").ok();
 }

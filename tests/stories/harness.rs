@@ -200,10 +200,15 @@ impl Engine {
 
     /// The same, in a folder.
     pub fn sh_in(&self, folder: &Path, script: &str) -> Ran {
+        self.sh_within(120, folder, script)
+    }
+
+    /// The same, with as many seconds as it may take.
+    pub fn sh_within(&self, seconds: u32, folder: &Path, script: &str) -> Ran {
         let home = self.dir.join("home");
         let path = format!("{}:{}", home.join("bin").display(), std::env::var("PATH").unwrap_or_default());
         let output = Command::new("timeout")
-            .args(["120", "bash", "-c", script])
+            .args([&seconds.to_string(), "bash", "-c", script])
             .current_dir(folder)
             .env("PATH", path)
             .env("HOME", &home)

@@ -8,6 +8,7 @@
     reason = "a story that cannot go on should stop"
 )]
 
+mod completion;
 mod containers;
 mod faults;
 mod foreign;
@@ -23,3 +24,4 @@ mod quickstart;
 mod registry;
 mod seed;
 mod volumes;
+mod workbench;

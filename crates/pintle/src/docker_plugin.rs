@@ -45,15 +45,19 @@ pub fn end_with_client() {
     });
 }
 
-/// The words of a completion request, if this is one: `__complete` may come after globals and our name.
-pub fn completion(args: &[OsString]) -> Option<(&[OsString], bool)> {
-    let at = args.iter().position(|a| a == "__complete" || a == "__completeNoDesc")?;
-    // Only as the command, not as somebody's argument.
-    let before = args.get(..at)?;
-    if !before.iter().all(|a| a == NAME || a.to_string_lossy().starts_with('-')) {
-        return None;
+/// The words of a completion request, if this is one, and whether with descriptions. The stock client says our own
+/// name first.
+pub fn completion(args: &[OsString], as_plugin: bool) -> Option<(&[OsString], bool)> {
+    let describe = match args.first()?.to_str()? {
+        "__complete" => true,
+        "__completeNoDesc" => false,
+        _ => return None,
+    };
+    let words = args.get(1..)?;
+    match words.split_first() {
+        Some((first, rest)) if as_plugin && first == NAME => Some((rest, describe)),
+        _ => Some((words, describe)),
     }
-    Some((args.get(at + 1..)?, args.get(at).is_some_and(|a| a == "__complete")))
 }
 
 #[cfg(test)]
@@ -71,8 +75,10 @@ mod tests {
     fn completion_requests_are_told_from_arguments() {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let asked = words("__complete pintle vol");
-        assert_eq!(completion(&asked).unwrap(), (&asked[1..], true));
-        assert!(!completion(&words("__completeNoDesc x")).unwrap().1);
-        assert!(completion(&words("run alpine __complete")).is_none());
+        assert_eq!(completion(&asked, true).unwrap(), (&asked[2..], true));
+        // An image may be called as we are.
+        assert_eq!(completion(&asked, false).unwrap(), (&asked[1..], true));
+        assert!(!completion(&words("__completeNoDesc x"), false).unwrap().1);
+        assert!(completion(&words("run alpine __complete"), false).is_none());
     }
 }

@@ -56,14 +56,13 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    commands::completion::answer_shell();
     let result = run(docker_plugin::is_called(&program), args);
     report(result)
 }
 
 fn run(as_plugin: bool, args: Vec<OsString>) -> anyhow::Result<()> {
-    if let Some((words, describe)) = docker_plugin::completion(&args) {
-        return commands::completion::answer_cobra(words, describe);
+    if let Some((words, describe)) = docker_plugin::completion(&args, as_plugin) {
+        return commands::completion::answer(words, describe);
     }
     let root = Cli::command();
     let own_name = as_plugin.then_some(docker_plugin::NAME);

@@ -10,7 +10,7 @@ use pintle_sdk::{Address, Listen, Server};
 use pintle_testkit::{
     client::PluginClient,
     faulty::{Fault, Faulty, Script},
-    volume::{Check, Options, Outcome, ReferenceDriver, Restarted, conformance},
+    volume::{Check, Look, Options, Outcome, ReferenceDriver, Restarted, conformance},
 };
 use pintle_wire::{Interface, spec, volume::Method};
 
@@ -259,7 +259,8 @@ async fn every_lie_fails_the_suite_where_it_is_told() {
 #[tokio::test]
 async fn a_plugin_in_another_mount_namespace_is_asked_what_can_be_asked() {
     let driver = ReferenceDriver::temporary().unwrap();
-    let report = conformance(&driver, &Options { paths_are_here: false, ..Options::default() }).await;
+    let report =
+        conformance(&driver, &Options { look: Look::Nowhere("far away"), ..Options::default() }).await;
     assert!(report.passed(), "{report}");
     assert!(matches!(report.outcome("data_persists"), Some(Outcome::Skipped(_))));
     let text = report.to_string();

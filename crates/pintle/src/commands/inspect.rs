@@ -35,7 +35,7 @@ pub struct Inspect {
     #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image", "network", "volume", "plugin"])]
     pub kind: Option<String>,
     /// Names or IDs
-    #[arg(required = true, add = ArgValueCompleter::new(names::anything))]
+    #[arg(required = true, value_name = "NAME|ID", add = ArgValueCompleter::new(names::anything))]
     pub names: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Inspect {
 }
 
 macro_rules! one_kind {
-    ($name:ident, $kind:literal, $complete:path) => {
+    ($name:ident, $kind:literal, $value:literal, $complete:path) => {
         #[doc = concat!("Display detailed information on one or more ", $kind, "s.")]
         #[derive(Debug, Args)]
         pub struct $name {
@@ -55,7 +55,7 @@ macro_rules! one_kind {
             #[arg(short = 'f', long, value_name = "FORMAT")]
             pub format: Option<String>,
             /// Names or IDs
-            #[arg(required = true, add = ArgValueCompleter::new($complete))]
+            #[arg(required = true, value_name = $value, add = ArgValueCompleter::new($complete))]
             pub names: Vec<String>,
         }
 
@@ -78,7 +78,7 @@ pub struct InspectContainer {
     #[arg(short = 's', long)]
     pub size: bool,
     /// Names or IDs
-    #[arg(required = true, add = ArgValueCompleter::new(names::containers))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::containers))]
     pub names: Vec<String>,
 }
 
@@ -89,10 +89,10 @@ impl InspectContainer {
     }
 }
 
-one_kind!(InspectImage, "image", names::images);
-one_kind!(InspectNetwork, "network", names::networks);
-one_kind!(InspectVolume, "volume", names::volumes);
-one_kind!(InspectPlugin, "plugin", names::plugins);
+one_kind!(InspectImage, "image", "IMAGE", names::images);
+one_kind!(InspectNetwork, "network", "NETWORK", names::networks);
+one_kind!(InspectVolume, "volume", "VOLUME", names::volumes);
+one_kind!(InspectPlugin, "plugin", "PLUGIN", names::plugins);
 
 /// Prints what is found as one array, or each through the template; failures follow, and the exit code is then 1.
 pub async fn show(

@@ -2,10 +2,11 @@
 
 pub mod compile;
 pub mod elf;
-pub mod manifest;
 pub mod package;
 pub mod place;
 pub mod rootfs;
 pub mod scaffold;
+pub mod sdk;
 pub mod starter;
+pub mod subject;
 pub mod validate;

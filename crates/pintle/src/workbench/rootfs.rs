@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::elf::{self, Program};
-use super::validate::{Level, Report};
+use super::validate::{Level, Report, counted};
 
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
@@ -40,7 +40,7 @@ pub fn check(root: &Path, entrypoint: &[String], report: &mut Report) {
     let (files, bytes) = weigh(root, 0);
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
     let size = |bytes: u64| crate::render::units::size(bytes as f64);
-    report.note(format!("rootfs: {files} files, {}", size(bytes)));
+    report.note(format!("rootfs: {}, {}", counted(files, "file"), size(bytes)));
     if is_static && files > 50 {
         report.add(
             Level::Hint,

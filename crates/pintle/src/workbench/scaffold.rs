@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::starter;
+use super::{sdk, starter};
 
 /// What a plugin serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -33,6 +33,8 @@ pub struct Scaffold {
     pub language: Language,
     /// Put this program into the root file system instead of source.
     pub builtin: bool,
+    /// A checkout of the SDK to depend on, instead of a copy of the one that this program carries.
+    pub sdk_path: Option<PathBuf>,
     /// The plugin's name.
     pub name: String,
 }
@@ -57,8 +59,12 @@ impl Scaffold {
         match (self.builtin, self.language) {
             (true, _) => {}
             (false, Language::Rust) => {
-                files.push(("Cargo.toml", cargo_toml(&short), 0o644));
+                files.push(("Cargo.toml", self.cargo_toml(&short)?, 0o644));
                 files.push(("src/main.rs", named(starter::RUST, &short), 0o644));
+                files.push(("tests/conformance.rs", named(starter::TEST, &short), 0o644));
+                if self.sdk_path.is_none() {
+                    files.push(("Cargo.lock", sdk::lock(&short), 0o644));
+                }
             }
             (false, Language::Python) => {
                 files.push(("rootfs/plugin.py", named(starter::PYTHON, &short), 0o755));
@@ -75,6 +81,10 @@ impl Scaffold {
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
             written.push(PathBuf::from(name));
+        }
+        if self.language == Language::Rust && !self.builtin && self.sdk_path.is_none() {
+            sdk::write(&dir.join("sdk"))?;
+            written.push(PathBuf::from("sdk/"));
         }
         if self.builtin {
             let program = dir.join("rootfs/bin/pintle");
@@ -106,6 +116,23 @@ impl Scaffold {
         out
     }
 
+    fn cargo_toml(&self, short: &str) -> Result<String> {
+        let sdk = match &self.sdk_path {
+            None => PathBuf::from("sdk").join(sdk::CRATE),
+            Some(path) => {
+                let crates = [path.clone(), path.join("crates/sdk"), path.join(sdk::CRATE)];
+                let found = crates
+                    .iter()
+                    .find(|dir| dir.join("Cargo.toml").is_file() && dir.join("src/server.rs").is_file());
+                let found = found.with_context(|| format!("{} is not pintle's SDK", path.display()))?;
+                found.canonicalize()?
+            }
+        };
+        Ok(format!(
+            "[package]\nname = \"{short}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\npintle-sdk = {{ path = {sdk:?} }}\n\n[profile.release]\nstrip = true\n\n# Not part of a workspace further up, and the SDK not part of this one.\n[workspace]\nexclude = [\"sdk\"]\n"
+        ))
+    }
+
     fn readme(&self, short: &str) -> String {
         let name = &self.name;
         let mut out = format!("# {name}\n\nA volume plugin for pintle and Docker.\n\n");
@@ -116,8 +143,11 @@ impl Scaffold {
             (false, Language::Rust) => {
                 let _ = writeln!(
                     out,
-                    "The driver is in `src/main.rs`. `plugin build` compiles it to a static program and puts that into\n`rootfs/{short}`, which is all that the plugin's root file system needs.\n"
+                    "The driver is in `src/main.rs`. `plugin build` compiles it to a static program and puts that into\n`rootfs/{short}`, which is all that the plugin's root file system needs. `cargo test` runs the\nconformance suite on it, without an engine and without root.\n"
                 );
+                if self.sdk_path.is_none() {
+                    out += "`sdk/` is the SDK of the pintle that wrote this, to be kept with the source; a newer pintle puts\nits own there with `pintle plugin sdk sdk`.\n\n";
+                }
             }
             (false, Language::Python) => {
                 out += "The driver is `rootfs/plugin.py`. It needs Python in `rootfs`, for example from an image:\n\n```sh\npintle create --name tmp python:3-alpine\npintle export tmp | tar -x -C rootfs\nln -sf /usr/local/bin/python3 rootfs/usr/bin/python3\npintle rm tmp\n```\n\n";
@@ -135,17 +165,7 @@ impl Scaffold {
 fn named(text: &str, short: &str) -> String {
     text.replace(&format!("\"{}\"", starter::NAME), &format!("\"{short}\""))
         .replace(&format!("/{}.sock", starter::NAME), &format!("/{short}.sock"))
-}
-
-fn cargo_toml(short: &str) -> String {
-    // A checkout of pintle beside the plugin, or the published source.
-    let dependency = match std::env::var("PINTLE_SDK_PATH") {
-        Ok(path) if !path.is_empty() => format!("{{ path = {path:?} }}"),
-        _ => format!("{{ git = \"{}\" }}", env!("CARGO_PKG_REPOSITORY")),
-    };
-    format!(
-        "[package]\nname = \"{short}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\npintle-sdk = {dependency}\n\n[profile.release]\nstrip = true\n\n# Not part of a workspace further up.\n[workspace]\n"
-    )
+        .replace("CARGO_BIN_EXE_PROGRAM", &format!("CARGO_BIN_EXE_{short}"))
 }
 
 /// The last part of a name, without its tag: a file name, a crate name.
@@ -183,7 +203,8 @@ mod tests {
 
     fn scaffold(language: Language, builtin: bool) -> (tempfile::TempDir, Vec<PathBuf>) {
         let dir = tempfile::tempdir().unwrap();
-        let scaffold = Scaffold { kind: Kind::Volume, language, builtin, name: "me/my-volumes:1.0".into() };
+        let name = "me/my-volumes:1.0".into();
+        let scaffold = Scaffold { kind: Kind::Volume, language, builtin, sdk_path: None, name };
         let files = scaffold.write(dir.path()).unwrap();
         (dir, files)
     }
@@ -202,18 +223,25 @@ mod tests {
         let source = std::fs::read_to_string(dir.path().join("src/main.rs")).unwrap();
         assert!(source.contains("const NAME: &str = \"my-volumes\""), "{source}");
         let code = source.lines().filter(|l| !l.trim().is_empty() && !l.trim().starts_with("//")).count();
-        assert!(code < 75, "the example has {code} lines of code");
+        assert!(code < 90, "the example has {code} lines of code");
         let config = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
         let parsed = pintle_wire::config::PluginConfig::parse(config.as_bytes()).unwrap();
         assert_eq!(parsed.interface.socket, "my-volumes.sock");
         assert_eq!(parsed.entrypoint, ["/my-volumes"]);
+        let manifest = std::fs::read_to_string(dir.path().join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("path = \"sdk/pintle-sdk\""), "{manifest}");
     }
 
     #[test]
     fn nothing_is_overwritten_and_names_are_checked() {
         let (dir, _) = scaffold(Language::Python, false);
-        let again =
-            Scaffold { kind: Kind::Volume, language: Language::Rust, builtin: false, name: "x".into() };
+        let again = Scaffold {
+            kind: Kind::Volume,
+            language: Language::Rust,
+            builtin: false,
+            sdk_path: None,
+            name: "x".into(),
+        };
         assert!(again.write(dir.path()).unwrap_err().to_string().contains("not empty"));
         for name in ["", "A", "../x", "a//b", "a b", "1"] {
             assert!(check_name(name).is_err(), "{name}");

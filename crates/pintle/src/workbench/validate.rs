@@ -66,8 +66,13 @@ impl fmt::Display for Report {
         if errors + warnings == 0 {
             return Ok(());
         }
-        writeln!(f, "{errors} errors, {warnings} warnings")
+        writeln!(f, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))
     }
+}
+
+/// `1 error`, `2 errors`.
+pub fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Checks the plugin in `dir`.

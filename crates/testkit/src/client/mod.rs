@@ -77,6 +77,25 @@ impl PluginClient {
         Activation::decode(&body).map_err(|error| DriverError::internal(format!("Plugin.Activate: {error}")))
     }
 
+    /// Whether somebody listens there.
+    pub async fn reach(&self) -> io::Result<()> {
+        let connected = async {
+            match &self.address {
+                Address::Unix(socket) => connect(socket).await.map(drop),
+                Address::Tcp(host) | Address::Tls(host, _) => TcpStream::connect(host).await.map(drop),
+            }
+        };
+        timeout(self.budget, connected).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The process that listens on the unix socket, if it answers and the kernel tells.
+    pub async fn owner(&self) -> Option<u32> {
+        let Address::Unix(socket) = &self.address else { return None };
+        let stream = timeout(self.budget, connect(socket)).await.ok()?.ok()?;
+        let pid = stream.peer_cred().ok()?.pid()?;
+        u32::try_from(pid).ok().filter(|pid| *pid != 0)
+    }
+
     /// Posts to a path and returns status and body, within the budget.
     pub async fn post(&self, path: &str, body: Vec<u8>) -> Result<(u16, Bytes), DriverError> {
         let call = async {

@@ -5,7 +5,7 @@ use std::{future::Future, path::Path};
 use futures_util::future::join_all;
 use pintle_contract::ErrorKind;
 
-use super::suite::{Suite, expect_text, write};
+use super::{suite::Suite, within::is_within};
 use crate::check::{Result, Verdict, checks, fail, said};
 
 checks! {
@@ -59,17 +59,12 @@ async fn create_get(suite: &Suite<'_>) -> Result {
 
 async fn create_again(suite: &Suite<'_>) -> Result {
     let (name, id) = (suite.volume().await?, suite.id());
-    if suite.options.paths_are_here {
-        write(&suite.mount(&name, &id).await?, "kept", "before")?;
-        suite.unmount(&name, &id).await?;
-    }
+    suite.write(&suite.mount(&name, &id).await?, "kept", "before")?;
+    suite.unmount(&name, &id).await?;
     suite.create(&name).await?;
     expect_once(suite, &name).await?;
-    if suite.options.paths_are_here {
-        expect_text(&suite.mount(&name, &id).await?, "kept", "before")?;
-        suite.unmount(&name, &id).await?;
-    }
-    Ok(())
+    suite.expect_text(&suite.mount(&name, &id).await?, "kept", "before")?;
+    suite.unmount(&name, &id).await
 }
 
 async fn create_together(suite: &Suite<'_>) -> Result {
@@ -110,11 +105,11 @@ async fn mount_unknown(suite: &Suite<'_>) -> Result {
 async fn mount_directory(suite: &Suite<'_>) -> Result {
     let (name, id) = (suite.volume().await?, suite.id());
     let path = suite.mount(&name, &id).await?;
-    suite.needs_paths()?;
-    if !path.is_dir() {
-        return fail(format!("mount answers {}, which is not a directory here", path.display()));
+    suite.needs_data()?;
+    if !suite.seen(&path).is_some_and(|seen| seen.is_dir()) {
+        return fail(format!("mount answers {}, which is not a directory", path.display()));
     }
-    write(&path, "file", "text")?;
+    suite.write(&path, "file", "text")?;
     suite.unmount(&name, &id).await
 }
 
@@ -133,12 +128,12 @@ async fn mount_reported(suite: &Suite<'_>) -> Result {
 }
 
 async fn data_persists(suite: &Suite<'_>) -> Result {
-    suite.needs_paths()?;
+    suite.needs_data()?;
     let name = suite.volume().await?;
     let (first, second) = (suite.id(), suite.id());
-    write(&suite.mount(&name, &first).await?, "kept", "text")?;
+    suite.write(&suite.mount(&name, &first).await?, "kept", "text")?;
     suite.unmount(&name, &first).await?;
-    expect_text(&suite.mount(&name, &second).await?, "kept", "text")?;
+    suite.expect_text(&suite.mount(&name, &second).await?, "kept", "text")?;
     suite.unmount(&name, &second).await
 }
 
@@ -148,9 +143,9 @@ async fn volumes_apart(suite: &Suite<'_>) -> Result {
     if here == there {
         return fail(format!("two volumes are mounted on {}", here.display()));
     }
-    suite.needs_paths()?;
-    write(&here, "mine", "text")?;
-    if there.join("mine").exists() {
+    suite.needs_data()?;
+    suite.write(&here, "mine", "text")?;
+    if suite.holds(&there, "mine") {
         return fail("a file written into one volume is in the other");
     }
     suite.unmount(&one, &id).await?;
@@ -193,12 +188,10 @@ async fn unmount_stranger(suite: &Suite<'_>) -> Result {
 
 /// What was written before the act is there after it, and the volume still counts as in use.
 async fn expect_kept(suite: &Suite<'_>, path: &Path, act: impl AsyncFnOnce() -> Result) -> Result {
-    if suite.options.paths_are_here {
-        write(path, "kept", "text")?;
-    }
+    suite.write(path, "kept", "text")?;
     act().await?;
-    suite.needs_paths()?;
-    expect_text(path, "kept", "text")
+    suite.needs_data()?;
+    suite.expect_text(path, "kept", "text")
 }
 
 async fn unmount_again(suite: &Suite<'_>) -> Result {
@@ -208,9 +201,7 @@ async fn unmount_again(suite: &Suite<'_>) -> Result {
     let _ = suite.driver.unmount(&name, &id).await;
     // A count below zero would show here: the volume would be thought free while it is held.
     let path = suite.mount(&name, &id).await?;
-    if suite.options.paths_are_here {
-        write(&path, "file", "text")?;
-    }
+    suite.write(&path, "file", "text")?;
     if !suite.options.removes_mounted && suite.driver.remove(&name).await.is_ok() {
         return fail("after one unmount too many, a mounted volume is removed");
     }
@@ -247,14 +238,14 @@ async fn remove_gone(suite: &Suite<'_>) -> Result {
 }
 
 async fn remove_forgets(suite: &Suite<'_>) -> Result {
-    suite.needs_paths()?;
+    suite.needs_data()?;
     let (name, id) = (suite.volume().await?, suite.id());
-    write(&suite.mount(&name, &id).await?, "secret", "text")?;
+    suite.write(&suite.mount(&name, &id).await?, "secret", "text")?;
     suite.unmount(&name, &id).await?;
     suite.remove(&name).await?;
     suite.create(&name).await?;
     let path = suite.mount(&name, &id).await?;
-    if path.join("secret").exists() {
+    if suite.holds(&path, "secret") {
         return fail("the new volume holds the old one's data");
     }
     suite.unmount(&name, &id).await
@@ -311,11 +302,11 @@ async fn names_escape(suite: &Suite<'_>) -> Result {
             continue;
         }
         let path = suite.mount(name, &id).await?;
-        let (path, inside) = match (path.canonicalize(), inside.canonicalize()) {
-            (Ok(path), Ok(inside)) if suite.options.paths_are_here => (path, inside),
-            _ => (path, inside.clone()),
+        let overlap = match (suite.seen(&path), suite.seen(&inside)) {
+            (Some(path), Some(inside)) => is_within(&path, &inside) || is_within(&inside, &path),
+            _ => path.starts_with(&inside) || inside.starts_with(&path),
         };
-        if path.starts_with(&inside) || inside.starts_with(&path) {
+        if overlap {
             let (path, inside) = (path.display(), inside.display());
             return fail(format!("the volume {name:?} is at {path}, and {plain:?} is at {inside}"));
         }
@@ -331,10 +322,8 @@ async fn mount_together(suite: &Suite<'_>) -> Result {
     let holders: Vec<_> = (0..suite.options.crowd).map(|_| suite.id()).collect();
     let cycles = holders.iter().map(async |id| {
         let path = suite.mount(&name, id).await?;
-        if suite.options.paths_are_here {
-            write(&path, &id.0, "text")?;
-            expect_text(&path, &id.0, "text")?;
-        }
+        suite.write(&path, &id.0, "text")?;
+        suite.expect_text(&path, &id.0, "text")?;
         suite.unmount(&name, id).await
     });
     for result in join_all(cycles).await {
@@ -342,10 +331,8 @@ async fn mount_together(suite: &Suite<'_>) -> Result {
     }
     let last = suite.id();
     let path = suite.mount(&name, &last).await?;
-    if suite.options.paths_are_here {
-        for id in &holders {
-            expect_text(&path, &id.0, "text")?;
-        }
+    for id in &holders {
+        suite.expect_text(&path, &id.0, "text")?;
     }
     suite.unmount(&name, &last).await?;
     suite.remove(&name).await?;
@@ -358,9 +345,7 @@ async fn restart(suite: &Suite<'_>) -> Result {
     };
     let (name, id) = (suite.volume().await?, suite.id());
     let path = suite.mount(&name, &id).await?;
-    if suite.options.paths_are_here {
-        write(&path, "kept", "text")?;
-    }
+    suite.write(&path, "kept", "text")?;
     let successor =
         restart().await.or_else(|error| fail(format!("the driver does not come back: {error}")))?;
     let volume = said(format!("get {name:?} after the restart"), successor.get(&name).await)?;
@@ -368,9 +353,7 @@ async fn restart(suite: &Suite<'_>) -> Result {
         return fail(format!("after the restart {name:?} is called {:?}", volume.name));
     }
     let path = said("mount after the restart".to_owned(), successor.mount(&name, &id).await)?;
-    if suite.options.paths_are_here {
-        expect_text(&path, "kept", "text")?;
-    }
+    suite.expect_text(&path, "kept", "text")?;
     // Whether the mount from before the restart counts, is the driver's business; this many must free it.
     for _ in 0..2 {
         let _ = successor.unmount(&name, &id).await;

@@ -3,7 +3,8 @@
 mod checks;
 mod reference;
 mod suite;
+mod within;
 
 pub use crate::report::{Check, Outcome, Report};
 pub use reference::ReferenceDriver;
-pub use suite::{Options, Restart, Restarted, conformance};
+pub use suite::{Look, Options, Restart, Restarted, checks, conformance};

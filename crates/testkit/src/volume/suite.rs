@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::checks::CHECKS;
 use crate::{
-    check::{Result, Verdict, fail, judge, run_id, said},
+    check::{Result, fail, judge, run_id, said, skip},
     report::Report,
 };
 
@@ -25,6 +25,17 @@ pub type Restarted = Pin<Box<dyn Future<Output = std::result::Result<Arc<dyn Vol
 /// Ends the driver as a crash would and returns its successor, over the same storage.
 pub type Restart<'a> = &'a (dyn Fn() -> Restarted + Send + Sync);
 
+/// How the suite gets to look at the data behind a path that the driver returned.
+#[derive(Clone, Copy)]
+pub enum Look<'a> {
+    /// The driver's paths are paths here.
+    Here,
+    /// They are paths somewhere else, and this says where that is found from here.
+    Through(&'a (dyn Fn(&Path) -> PathBuf + Send + Sync)),
+    /// Not at all, and why. What needs a look at the data is skipped.
+    Nowhere(&'a str),
+}
+
 /// How to run the suite.
 #[derive(Clone)]
 pub struct Options<'a> {
@@ -32,14 +43,15 @@ pub struct Options<'a> {
     pub prefix: String,
     /// Options for every volume that is created.
     pub create: BTreeMap<String, String>,
-    /// Whether the paths that the driver returns are paths here. For a plugin in a mount namespace of its
-    /// own, asked over its bare socket, they are not, and what needs a look at the data is skipped.
-    pub paths_are_here: bool,
+    /// Where the paths that the driver returns are.
+    pub look: Look<'a>,
     /// Whether errors arrive with their kinds, as from drivers in process or behind pintle's SDK. Otherwise
     /// an error is only expected to be an error.
     pub kinds: bool,
     /// Whether the driver documents that it removes volumes that are mounted.
     pub removes_mounted: bool,
+    /// Checks, by name, that are not put to this driver.
+    pub skip: Vec<String>,
     /// How long each check may take.
     pub budget: Duration,
     /// How many calls run at once where a check wants many.
@@ -53,9 +65,10 @@ impl Default for Options<'_> {
         Self {
             prefix: "pintle-suite".to_owned(),
             create: BTreeMap::new(),
-            paths_are_here: true,
+            look: Look::Here,
             kinds: true,
             removes_mounted: false,
+            skip: Vec::new(),
             budget: Duration::from_secs(30),
             crowd: 16,
             restart: None,
@@ -74,11 +87,22 @@ pub async fn conformance(driver: &dyn VolumeDriver, options: &Options<'_>) -> Re
     for (name, promise, check) in CHECKS {
         let trace = Trace::default();
         let suite = Suite { driver, options, run: &run, numbers: &numbers, trace: &trace };
-        let check = judge(name, promise, options.budget, check(&suite)).await;
+        let asked = async {
+            if options.skip.iter().any(|left_out| left_out == name) {
+                return skip("it was not asked for");
+            }
+            check(&suite).await
+        };
+        let check = judge(name, promise, options.budget, asked).await;
         suite.clean_up().await;
         report.checks.push(check);
     }
     report
+}
+
+/// The names of the checks, in their order.
+pub fn checks() -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().map(|(name, ..)| *name)
 }
 
 /// What a check made and has not yet unmade.
@@ -213,11 +237,43 @@ impl Suite<'_> {
         }
     }
 
-    pub fn needs_paths(&self) -> Result {
-        if self.options.paths_are_here {
-            return Ok(());
+    /// For checks that are about data alone.
+    pub fn needs_data(&self) -> Result {
+        match self.options.look {
+            Look::Nowhere(why) => skip(why),
+            _ => Ok(()),
         }
-        Err(Verdict::Skip("the plugin's paths cannot be looked into from here".to_owned()))
+    }
+
+    /// Where the driver's `path` is found from here.
+    pub fn seen(&self, path: &Path) -> Option<PathBuf> {
+        match self.options.look {
+            Look::Here => Some(path.to_owned()),
+            Look::Through(find) => Some(find(path)),
+            Look::Nowhere(_) => None,
+        }
+    }
+
+    /// Writes a file into a mounted volume, where volumes can be looked into.
+    pub fn write(&self, dir: &Path, file: &str, text: &str) -> Result {
+        let Some(seen) = self.seen(dir) else { return Ok(()) };
+        std::fs::write(seen.join(file), text)
+            .or_else(|error| fail(format!("{} cannot be written to: {error}", dir.display())))
+    }
+
+    /// Expects a file in a mounted volume to read as it was written, where volumes can be looked into.
+    pub fn expect_text(&self, dir: &Path, file: &str, text: &str) -> Result {
+        let Some(seen) = self.seen(dir) else { return Ok(()) };
+        match std::fs::read_to_string(seen.join(file)) {
+            Ok(found) if found == text => Ok(()),
+            Ok(found) => fail(format!("{} reads {found:?}, not {text:?}", dir.join(file).display())),
+            Err(error) => fail(format!("{} is not there any more: {error}", dir.join(file).display())),
+        }
+    }
+
+    /// Whether the file is in a mounted volume, as far as can be seen.
+    pub fn holds(&self, dir: &Path, file: &str) -> bool {
+        self.seen(dir).is_some_and(|seen| seen.join(file).exists())
     }
 
     async fn clean_up(&self) {
@@ -233,20 +289,5 @@ impl Suite<'_> {
             }
         })
         .await;
-    }
-}
-
-/// Writes a file into a mounted volume.
-pub(super) fn write(dir: &Path, file: &str, text: &str) -> Result {
-    std::fs::write(dir.join(file), text)
-        .or_else(|error| fail(format!("{} cannot be written to: {error}", dir.display())))
-}
-
-/// Expects a file in a mounted volume to read as it was written.
-pub(super) fn expect_text(dir: &Path, file: &str, text: &str) -> Result {
-    match std::fs::read_to_string(dir.join(file)) {
-        Ok(found) if found == text => Ok(()),
-        Ok(found) => fail(format!("{} reads {found:?}, not {text:?}", dir.join(file).display())),
-        Err(error) => fail(format!("{} is not there any more: {error}", dir.join(file).display())),
     }
 }

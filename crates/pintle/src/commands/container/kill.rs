@@ -15,7 +15,7 @@ pub struct Kill {
     #[arg(short = 's', long, default_value = "KILL", value_name = "SIGNAL")]
     pub signal: String,
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::running))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::running))]
     pub containers: Vec<String>,
 }
 

@@ -12,7 +12,7 @@ use crate::context::Context;
 #[derive(Debug, Args)]
 pub struct Pause {
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::running))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::running))]
     pub containers: Vec<String>,
 }
 
@@ -20,7 +20,7 @@ pub struct Pause {
 #[derive(Debug, Args)]
 pub struct Unpause {
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::containers))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::containers))]
     pub containers: Vec<String>,
 }
 

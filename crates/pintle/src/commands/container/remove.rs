@@ -21,7 +21,7 @@ pub struct Remove {
     #[arg(short = 'v', long)]
     pub volumes: bool,
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::containers))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::containers))]
     pub containers: Vec<String>,
 }
 

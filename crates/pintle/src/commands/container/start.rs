@@ -26,7 +26,7 @@ pub struct Start {
     #[arg(long = "detach-keys", value_name = "KEYS")]
     pub detach_keys: Option<String>,
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::stopped))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::stopped))]
     pub containers: Vec<String>,
 }
 

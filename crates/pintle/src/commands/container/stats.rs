@@ -32,7 +32,7 @@ pub struct Stats {
     #[arg(long = "no-trunc")]
     pub no_trunc: bool,
     /// The containers; all that run if none is given
-    #[arg(add = ArgValueCompleter::new(names::running))]
+    #[arg(value_name = "CONTAINER", add = ArgValueCompleter::new(names::running))]
     pub containers: Vec<String>,
 }
 

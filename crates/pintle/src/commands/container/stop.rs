@@ -18,7 +18,7 @@ pub struct Stop {
     #[arg(short = 't', long, alias = "time", value_name = "SECONDS", allow_hyphen_values = true)]
     pub timeout: Option<i64>,
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::running))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::running))]
     pub containers: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ pub struct Restart {
     #[arg(short = 't', long, alias = "time", value_name = "SECONDS", allow_hyphen_values = true)]
     pub timeout: Option<i64>,
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::containers))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::containers))]
     pub containers: Vec<String>,
 }
 

@@ -53,7 +53,7 @@ pub struct Update {
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<String>,
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::containers))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::containers))]
     pub containers: Vec<String>,
 }
 

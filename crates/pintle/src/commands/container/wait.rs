@@ -14,7 +14,7 @@ use crate::json::Fields;
 #[derive(Debug, Args)]
 pub struct Wait {
     /// The containers
-    #[arg(required = true, add = ArgValueCompleter::new(names::running))]
+    #[arg(required = true, value_name = "CONTAINER", add = ArgValueCompleter::new(names::running))]
     pub containers: Vec<String>,
 }
 

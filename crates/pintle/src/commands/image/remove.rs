@@ -19,7 +19,7 @@ pub struct Remove {
     #[arg(long = "no-prune")]
     pub no_prune: bool,
     /// The images
-    #[arg(required = true, add = ArgValueCompleter::new(names::images))]
+    #[arg(required = true, value_name = "IMAGE", add = ArgValueCompleter::new(names::images))]
     pub images: Vec<String>,
 }
 

@@ -19,7 +19,7 @@ pub struct Save {
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<std::path::PathBuf>,
     /// The images
-    #[arg(required = true, add = ArgValueCompleter::new(names::images))]
+    #[arg(required = true, value_name = "IMAGE", add = ArgValueCompleter::new(names::images))]
     pub images: Vec<String>,
 }
 

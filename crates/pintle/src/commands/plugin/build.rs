@@ -1,6 +1,6 @@
 //! `plugin build`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -8,9 +8,9 @@ use clap::Args;
 use super::create::create;
 use crate::commands::Done;
 use crate::context::Context;
+use crate::workbench::compile;
 use crate::workbench::package::Package;
 use crate::workbench::validate::{Level, check};
-use crate::workbench::{compile, manifest};
 
 /// Package a plugin's directory and create it in the engine, or write it to a file.
 ///
@@ -64,7 +64,7 @@ impl Build {
             None => {
                 let name = match self.name {
                     Some(name) => name,
-                    None => manifest::name_of(&self.dir)?,
+                    None => name_of(&self.dir)?,
                 };
                 if self.replace {
                     match context.client().await?.delete(format!("/plugins/{name}")).done().await {
@@ -78,4 +78,12 @@ impl Build {
             }
         }
     }
+}
+
+/// The plugin's name if none is given: that of its directory.
+fn name_of(dir: &Path) -> anyhow::Result<String> {
+    let full = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
+    let name = full.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+    anyhow::ensure!(!name.is_empty(), "{} has no name; give one with -t", full.display());
+    Ok(name)
 }

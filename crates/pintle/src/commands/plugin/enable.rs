@@ -14,7 +14,7 @@ pub struct Enable {
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..))]
     pub timeout: i64,
     /// The plugin
-    #[arg(add = ArgValueCompleter::new(names::plugins))]
+    #[arg(add = ArgValueCompleter::new(names::disabled_plugins))]
     pub plugin: String,
 }
 
@@ -25,7 +25,7 @@ pub struct Disable {
     #[arg(short = 'f', long)]
     pub force: bool,
     /// The plugin
-    #[arg(add = ArgValueCompleter::new(names::plugins))]
+    #[arg(add = ArgValueCompleter::new(names::enabled_plugins))]
     pub plugin: String,
 }
 

@@ -10,6 +10,7 @@ pub mod new;
 pub mod privileges;
 pub mod push;
 pub mod remove;
+pub mod sdk;
 pub mod set;
 pub mod stats;
 pub mod test;
@@ -49,6 +50,8 @@ pub enum PluginCommand {
     /// Remove one or more plugins
     #[command(visible_alias = "remove")]
     Rm(remove::Remove),
+    /// Write the source of pintle's SDK into a directory
+    Sdk(sdk::Sdk),
     /// Change settings for a plugin
     Set(set::Set),
     /// Display resource usage statistics of plugins
@@ -81,6 +84,7 @@ impl PluginCommand {
             Self::New(c) => c.run(),
             Self::Push(c) => c.run(context).await,
             Self::Rm(c) => c.run(context).await,
+            Self::Sdk(c) => c.run(),
             Self::Set(c) => c.run(context).await,
             Self::Stats(c) => c.run(context).await,
             Self::Test(c) => c.run(context).await,

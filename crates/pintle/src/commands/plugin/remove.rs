@@ -15,7 +15,7 @@ pub struct Remove {
     #[arg(short = 'f', long)]
     pub force: bool,
     /// The plugins
-    #[arg(required = true, add = ArgValueCompleter::new(names::plugins))]
+    #[arg(required = true, value_name = "PLUGIN", add = ArgValueCompleter::new(names::plugins))]
     pub plugins: Vec<String>,
 }
 

@@ -27,7 +27,7 @@ pub struct Stats {
     #[arg(long = "no-trunc")]
     pub no_trunc: bool,
     /// The plugins; all that are enabled if none is given
-    #[arg(add = ArgValueCompleter::new(names::plugins))]
+    #[arg(value_name = "PLUGIN", add = ArgValueCompleter::new(names::enabled_plugins))]
     pub plugins: Vec<String>,
 }
 

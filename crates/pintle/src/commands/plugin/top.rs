@@ -13,7 +13,7 @@ use crate::context::Context;
 #[derive(Debug, Args)]
 pub struct Top {
     /// The plugin
-    #[arg(add = ArgValueCompleter::new(names::plugins))]
+    #[arg(add = ArgValueCompleter::new(names::enabled_plugins))]
     pub plugin: String,
 }
 

@@ -24,7 +24,7 @@ pub struct Upgrade {
     #[arg(long = "disable-content-trust", hide = true)]
     pub disable_content_trust: bool,
     /// The plugin
-    #[arg(add = ArgValueCompleter::new(names::plugins))]
+    #[arg(add = ArgValueCompleter::new(names::disabled_plugins))]
     pub plugin: String,
     /// Where the new version comes from; where the old one came from if not given
     pub remote: Option<String>,

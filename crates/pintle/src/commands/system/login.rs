@@ -28,6 +28,7 @@ pub struct Login {
     #[arg(short = 'u', long, value_name = "NAME")]
     pub username: Option<String>,
     /// The registry; the engine's default if not given
+    #[arg(value_name = "SERVER")]
     pub server: Option<String>,
 }
 
@@ -35,6 +36,7 @@ pub struct Login {
 #[derive(Debug, Args)]
 pub struct Logout {
     /// The registry; the engine's default if not given
+    #[arg(value_name = "SERVER")]
     pub server: Option<String>,
 }
 

@@ -15,7 +15,7 @@ pub struct Remove {
     #[arg(short = 'f', long)]
     pub force: bool,
     /// The volumes
-    #[arg(required = true, add = ArgValueCompleter::new(names::volumes))]
+    #[arg(required = true, value_name = "VOLUME", add = ArgValueCompleter::new(names::volumes))]
     pub volumes: Vec<String>,
 }
 

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """A volume plugin: each volume is a directory below ROOT, which is the plugin's propagated mount."""
-import json, os, re, shutil, socketserver
+import json, os, re, shutil, socketserver, threading
 from http.server import BaseHTTPRequestHandler
 
-SOCKET = "/run/docker/plugins/starter.sock"
-ROOT = "/mnt/volumes"
-holders = {}
+# Also called so in config.json, as interface.socket. A path in PLUGIN_NAME serves for trying it out.
+SOCKET = os.environ.get("PLUGIN_NAME", "/run/docker/plugins/starter.sock")
+ROOT = os.environ.get("ROOT", "/mnt/volumes")
+holders = {}  # who has which volume mounted
+turn = threading.Lock()
 
 
 def path(name, must_exist=True):
@@ -17,7 +19,8 @@ def path(name, must_exist=True):
 
 
 def volume(name):
-    return {"Name": name, "Mountpoint": path(name) if holders.get(name) else ""}
+    where = path(name)
+    return {"Name": name, "Mountpoint": where if holders.get(name) else ""}
 
 
 def call(method, name, request):
@@ -56,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = json.loads(body or "{}")
         try:
-            status, answer = 200, call(self.path, request.get("Name", ""), request)
+            with turn:
+                status, answer = 200, call(self.path, request.get("Name", ""), request)
         except Exception as error:
             status, answer = 500, {"Err": str(error)}
         data = json.dumps(answer).encode()
@@ -69,7 +73,14 @@ class Handler(BaseHTTPRequestHandler):
         return "engine"
 
 
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+os.makedirs(os.path.dirname(SOCKET), mode=0o755, exist_ok=True)
+os.umask(0o077)  # only root may connect
 if os.path.exists(SOCKET):
     os.unlink(SOCKET)
 os.makedirs(ROOT, exist_ok=True)
-socketserver.UnixStreamServer(SOCKET, Handler).serve_forever()
+Server(SOCKET, Handler).serve_forever()

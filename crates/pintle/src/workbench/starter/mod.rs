@@ -6,6 +6,9 @@
 /// The text of the Rust example.
 pub const RUST: &str = include_str!("driver.rs");
 
+/// The text of the Rust example's test.
+pub const TEST: &str = include_str!("conformance.rs");
+
 /// The text of the Python example.
 pub const PYTHON: &str = include_str!("driver.py");
 
