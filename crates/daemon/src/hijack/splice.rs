@@ -1,12 +1,14 @@
 //! Bytes between a client and a shim.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::detach::{DetachKeys, Watch};
 
 const BUFFER: usize = 64 << 10;
+/// How long a client may take to close after the end of its output.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How the two ends are joined.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +65,16 @@ where
         settled.await;
     }
     let _ = to_client.shutdown().await;
+    linger(&mut from_client).await;
     end
+}
+
+/// A connection that is closed with input unread is reset, and its other end loses what it has not read yet: a terminal
+/// may have typed on. So the input is thrown away until the client, who sees the end of its output, closes too.
+async fn linger(client: &mut (impl AsyncRead + Unpin)) {
+    let mut buffer = [0; 1024];
+    let closing = async { while matches!(client.read(&mut buffer).await, Ok(1..)) {} };
+    let _ = tokio::time::timeout(LINGER, closing).await;
 }
 
 /// True if the client typed the detach keys.
@@ -171,10 +182,30 @@ mod tests {
         let task = tokio::spawn(splice(here, there, joint(false, None), async { drop(settled.await) }));
         drop(shim);
         let mut seen = Vec::new();
-        let early = tokio::time::timeout(std::time::Duration::from_millis(30), client.read_to_end(&mut seen));
+        let early = tokio::time::timeout(Duration::from_millis(30), client.read_to_end(&mut seen));
         assert!(early.await.is_err());
         known.send(()).unwrap();
         client.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(task.await.unwrap().unwrap(), End::Output);
+    }
+
+    #[tokio::test]
+    async fn what_is_typed_too_late_costs_no_output() {
+        let (client, here) = tokio::net::UnixStream::pair().unwrap();
+        let (there, mut shim) = tokio::io::duplex(100);
+        let task = tokio::spawn(splice(here, there, joint(false, None), async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }));
+        let (mut from, mut to) = client.into_split();
+        shim.write_all(b"out").await.unwrap();
+        drop(shim);
+        to.write_all(b"\x04").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        to.write_all(b"more").await.unwrap();
+        let mut seen = Vec::new();
+        from.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, b"out");
+        drop((from, to));
         assert_eq!(task.await.unwrap().unwrap(), End::Output);
     }
 
