@@ -272,7 +272,7 @@ impl Engine {
                 found.push(format!("process {pid} {line}"));
             }
         }
-        for sub in ["exec/tasks", "plugins", "data/containers", "data/plugins", "data/tmp"] {
+        for sub in ["exec/tasks", "exec/netns", "plugins", "data/containers", "data/plugins", "data/tmp"] {
             for entry in fs::read_dir(self.dir.join(sub)).into_iter().flatten().flatten() {
                 found.push(format!("{sub}/{}", entry.file_name().to_string_lossy()));
             }
@@ -363,7 +363,8 @@ impl Drop for Engine {
 
 const APPLETS: &str = "sh cat echo ls mkdir rm sleep true false touch id env pwd head tail grep sed wc seq yes dd \
                        stat hostname ps kill mount umount cp mv ln chmod chown test tr sort date tar printf \
-                       vi stty sync df expr basename dirname find mknod ip nc od cut uname nproc ulimit";
+                       vi stty sync df expr basename dirname find mknod ip nc od cut uname nproc ulimit \
+                       ping nslookup wget httpd";
 
 fn which(name: &str) -> Option<PathBuf> {
     std::env::var("PATH").ok()?.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())

@@ -18,6 +18,7 @@ mod images;
 mod interop;
 mod kill_sweep;
 mod legacy;
+mod networks;
 mod package;
 mod plugins;
 mod quickstart;
