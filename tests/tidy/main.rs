@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 5] = [
     &["contract", "api", "store"],
     &["wire", "image", "netlink", "runtime"],
     &["sdk", "host"],
-    &["engine", "drivers", "testkit"],
+    &["engine", "drivers", "cni", "testkit"],
     &["daemon", "pintle"],
 ];
 

@@ -32,6 +32,7 @@ pub use driver::{DriverRef, IpamDriverRef, NetworkDriverRef, VolumeDriverRef};
 pub use error::{ErrorKind, HostError};
 pub use host::Host;
 pub use lease::{Holder, Lease};
+pub use legacy::locate;
 pub use plugin::{
     CallStats, EventSink, Plugin, PluginAction, PluginEvent, PluginFilters, PluginState, Pushed,
 };

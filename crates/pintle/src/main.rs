@@ -7,6 +7,7 @@ mod applet;
 mod archive;
 mod cli;
 mod client;
+mod cni;
 mod commands;
 mod context;
 mod credentials;
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
     let word = |at: usize| args.get(at).and_then(|a| a.to_str());
     if program == "docker-init" {
         return pintle_runtime::init::main(args);
+    }
+    if program == cni::NAME {
+        return cni::main();
     }
     match (word(0), word(1)) {
         (Some("shim"), _) => return pintle_runtime::shim::main(args.into_iter().skip(1)),

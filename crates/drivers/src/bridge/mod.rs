@@ -61,6 +61,9 @@ pub struct Config {
     pub ip_forward: bool,
     /// Whether the engine itself carries what cannot be translated.
     pub userland_proxy: bool,
+    /// Whether published ports are kept from other programs by sockets. A process that only takes up what an earlier one
+    /// published, and ends before its containers do, cannot.
+    pub keep_ports: bool,
 }
 
 impl Config {
@@ -74,6 +77,7 @@ impl Config {
             ip6tables: true,
             ip_forward: true,
             userland_proxy: true,
+            keep_ports: true,
         }
     }
 }
@@ -107,7 +111,7 @@ impl Bridge {
             families,
             passage: Passage::new(nft.clone(), &config.table, families)?,
             table: Table::new(nft, config.table.parse()?, &filter::LAYOUT)?,
-            ports: Arc::new(Ports::new(config.host.clone())),
+            ports: Arc::new(Ports::new(config.host.clone(), config.keep_ports)),
             networks: Mutex::default(),
             making: Mutex::default(),
             config,

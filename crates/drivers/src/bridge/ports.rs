@@ -16,6 +16,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen,
 #[derive(Debug)]
 pub(super) struct Ports {
     host: Namespace,
+    /// Whether sockets keep them.
+    keep: bool,
     taken: Mutex<Taken>,
 }
 
@@ -65,8 +67,8 @@ impl Drop for Reservation {
 }
 
 impl Ports {
-    pub(super) fn new(host: Namespace) -> Self {
-        Self { host, taken: Mutex::default() }
+    pub(super) fn new(host: Namespace, keep: bool) -> Self {
+        Self { host, keep, taken: Mutex::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -130,6 +132,10 @@ impl Ports {
             }
             let ports = Arc::clone(self);
             let mut reservation = Reservation { ports, protocol, address, port, socket: None };
+            if !self.keep {
+                reservations.push(reservation);
+                continue;
+            }
             reservation.socket = self
                 .host
                 .run(|| hold(protocol, SocketAddr::new(address, port)))?

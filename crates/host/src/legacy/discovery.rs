@@ -114,6 +114,14 @@ fn believed(path: &Path) -> Result<(), HostError> {
         .map_err(|why| HostError::Forbidden(format!("refusing the plugin at {}: {why}", path.display())))
 }
 
+/// An address that somebody typed. A socket must be one that nobody else could have put there.
+pub(super) fn typed(address: Address) -> Result<Address, HostError> {
+    if let Address::Unix(path) = &address {
+        believed(path)?;
+    }
+    Ok(address)
+}
+
 fn read(path: &Path) -> Result<Found, HostError> {
     believed(path)?;
     let broken = |why: &dyn std::fmt::Display| HostError::Invalid(format!("{}: {why}", path.display()));
