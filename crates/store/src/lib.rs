@@ -46,6 +46,16 @@ pub struct Store {
 impl Store {
     /// Opens the file, making it if there is none. One process at a time may hold it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.try_exists()? {
+            // A database that is half made is none: it gets its name when it is whole.
+            let fresh = path.with_extension("new");
+            match std::fs::remove_file(&fresh) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+            drop(Database::create(&fresh)?);
+            std::fs::rename(&fresh, path)?;
+        }
         Ok(Self { db: Arc::new(Database::create(path)?) })
     }
 

@@ -400,11 +400,19 @@ impl House {
         Namespace::remove(&self.dir.join("host.ns")).unwrap();
     }
 
-    /// No container's link may be left on the host.
+    /// No container's link may be left on the host. The kernel may still be at taking one apart.
     pub fn no_links(&self) {
-        let links = self.host.handle().unwrap().links().unwrap();
-        let left: Vec<_> = links.iter().filter(|link| link.kind == "veth").map(|link| &link.name).collect();
-        assert!(left.is_empty(), "links are left: {left:?}");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let links = self.host.handle().unwrap().links().unwrap();
+            let left: Vec<_> =
+                links.iter().filter(|link| link.kind == "veth").map(|link| &link.name).collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "links are left: {left:?}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
     }
 
     pub fn no_leaks(&self) {
