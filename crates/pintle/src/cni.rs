@@ -38,10 +38,10 @@ const ACTIVATION: Budget = Budget::once(Duration::from_secs(10));
 /// Carries out the call that the environment and standard input say.
 pub fn main() -> ExitCode {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-    let Some(command) = variable("CNI_COMMAND") else {
+    if variable("CNI_COMMAND").is_none() {
         eprintln!("{}", pintle_cni::about());
         return ExitCode::SUCCESS;
-    };
+    }
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::WARN)
@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let output = match (read, runtime) {
         (Ok(_), Ok(runtime)) => {
-            let drivers = OfHost { keep_ports: command == "ADD", bridge: OnceCell::new() };
+            let drivers = OfHost::default();
             let output = runtime.block_on(pintle_cni::run(variable, &stdin, &drivers));
             runtime.shutdown_timeout(Duration::from_secs(1));
             output
@@ -69,9 +69,8 @@ pub fn main() -> ExitCode {
 }
 
 /// The drivers of this host.
+#[derive(Default)]
 struct OfHost {
-    /// Ports are looked at when they are published; afterwards they are ours.
-    keep_ports: bool,
     bridge: OnceCell<Arc<Bridge>>,
 }
 
@@ -83,7 +82,8 @@ impl Drivers for OfHost {
                 let config = Config {
                     table: TABLE.to_owned(),
                     userland_proxy: false,
-                    keep_ports: self.keep_ports,
+                    // Some runtimes, Podman and our own engine among them, have a socket at the port already.
+                    keep_ports: false,
                     ..Config::standard(Namespace::current()?)
                 };
                 Bridge::new(config).map(Arc::new)
