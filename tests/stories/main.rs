@@ -8,6 +8,7 @@
     reason = "a story that cannot go on should stop"
 )]
 
+mod cni;
 mod completion;
 mod containers;
 mod faults;

@@ -13,7 +13,7 @@ use super::{
     check,
     drivers::Driver,
     pools,
-    record::{NetworkRecord, State, is_predefined},
+    record::{DEFAULT_IPAM, NetworkRecord, State, is_predefined},
 };
 use crate::{EngineError, ErrorKind, containers::new_id};
 
@@ -166,7 +166,9 @@ impl Inner {
         record: &NetworkRecord,
         can: NetworkCapabilities,
     ) -> Result<Option<super::drivers::Ipam>, EngineError> {
-        let none = record.ipam_driver() == "null" || (can.own_addresses && record.ipam.driver.is_empty());
+        // Clients write the default's name where nobody said any.
+        let unnamed = record.ipam_driver() == DEFAULT_IPAM;
+        let none = record.ipam_driver() == "null" || (can.own_addresses && unnamed);
         if none { Ok(None) } else { self.ipam(record.ipam_driver()).await.map(|(ipam, _)| Some(ipam)) }
     }
 
