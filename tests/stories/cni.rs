@@ -96,7 +96,11 @@ fn portmap() -> Value {
 #[test]
 fn a_network_made_by_cni_plugins() {
     let mut house = House::new();
-    house.config("office", "10.44.0.0/24", &[portmap(), json!({"type": "tuning", "capabilities": {"mac": true}})]);
+    house.config(
+        "office",
+        "10.44.0.0/24",
+        &[portmap(), json!({"type": "tuning", "capabilities": {"mac": true}})],
+    );
     house.sh("docker network create -d cni -o config=office office");
     assert_eq!(house.sh("docker network inspect -f '{{.Driver}}' office"), "cni");
     house.sh(
@@ -115,10 +119,14 @@ fn a_network_made_by_cni_plugins() {
     assert_eq!(house.sh(&format!("{fetch}://web/")), "hello", "the engine answers for names");
     assert_eq!(house.sh(&format!("{fetch}://www/")), "hello");
     assert_eq!(house.sh("busybox wget -q -O - http://10.44.0.1:18070/"), "hello", "the port is published");
-    assert!(house.fails("docker run --rm --network office -p 18070:80 alpine true").contains("already allocated"));
+    assert!(
+        house.fails("docker run --rm --network office -p 18070:80 alpine true").contains("already allocated")
+    );
     // A fixed address, as the plugins give it.
     assert_eq!(
-        house.sh("docker run --rm --network office --ip 10.44.0.77 alpine hostname -i | tr ' ' '\\n' | head -1"),
+        house.sh(
+            "docker run --rm --network office --ip 10.44.0.77 alpine hostname -i | tr ' ' '\\n' | head -1"
+        ),
         "10.44.0.77"
     );
 
@@ -128,7 +136,11 @@ fn a_network_made_by_cni_plugins() {
     let pid = house.sh("docker inspect -f '{{.State.Pid}}' short");
     house.engine().kill();
     house.sh(&format!("kill -9 {pid}"));
-    assert_eq!(house.sh("busybox wget -q -O - http://10.44.0.1:18070/"), "hello", "nobody needs the engine for that");
+    assert_eq!(
+        house.sh("busybox wget -q -O - http://10.44.0.1:18070/"),
+        "hello",
+        "nobody needs the engine for that"
+    );
     let host = house.host.clone();
     let engine = house.engine();
     host.run(|| engine.boot(&[])).unwrap();
@@ -179,8 +191,14 @@ fn what_cannot_work_is_said_at_once() {
         ("docker network create -d cni nobody", "no CNI configuration is called \"nobody\""),
         ("docker network create -d cni -o config=future x", "plugin bridge speaks"),
         ("docker network create -d cni -o config=evil x", "invalid plugin type"),
-        ("docker network create -d cni -o config=fine -o parent=eth0 x", "unknown option parent for driver cni"),
-        ("docker network create -d cni -o config=fine -o capability.bandwidth={} x", "declares the capability"),
+        (
+            "docker network create -d cni -o config=fine -o parent=eth0 x",
+            "unknown option parent for driver cni",
+        ),
+        (
+            "docker network create -d cni -o config=fine -o capability.bandwidth={} x",
+            "declares the capability",
+        ),
     ] {
         let error = house.fails(command);
         assert!(error.contains(words), "{command}: {error}");
