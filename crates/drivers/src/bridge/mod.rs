@@ -9,6 +9,7 @@
 
 mod device;
 mod filter;
+mod firewalld;
 mod options;
 mod passage;
 mod ports;
@@ -19,6 +20,7 @@ mod state;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,6 +40,7 @@ use pintle_netlink::{
 pub use options::label;
 
 use filter::Families;
+use firewalld::Firewalld;
 use options::Settings;
 use passage::Passage;
 use ports::Ports;
@@ -64,6 +67,8 @@ pub struct Config {
     /// Whether published ports are kept from other programs by sockets. A process that only takes up what an earlier one
     /// published, and ends before its containers do, cannot.
     pub keep_ports: bool,
+    /// How a firewalld is spoken to, where one runs.
+    pub firewall_cmd: PathBuf,
 }
 
 impl Config {
@@ -78,6 +83,7 @@ impl Config {
             ip_forward: true,
             userland_proxy: true,
             keep_ports: true,
+            firewall_cmd: "firewall-cmd".into(),
         }
     }
 }
@@ -95,6 +101,7 @@ struct Inner {
     families: Families,
     table: Table,
     passage: Passage,
+    firewalld: Firewalld,
     ports: Arc<Ports>,
     networks: Mutex<Networks>,
     /// Held while a network comes or goes, since networks look at each other.
@@ -110,6 +117,7 @@ impl Bridge {
             default_bridge: config.default_bridge.parse()?,
             families,
             passage: Passage::new(nft.clone(), &config.table, families)?,
+            firewalld: Firewalld::new(nft.clone(), config.host.clone(), config.firewall_cmd.clone())?,
             table: Table::new(nft, config.table.parse()?, &filter::LAYOUT)?,
             ports: Arc::new(Ports::new(config.host.clone(), config.keep_ports)),
             networks: Mutex::default(),
@@ -124,6 +132,7 @@ impl Bridge {
         let inner = &self.inner;
         if inner.filters() {
             inner.table.restore()?;
+            inner.firewalld.forget();
             inner.open_passage()?;
         }
         Ok(())
@@ -201,7 +210,9 @@ impl Inner {
             .collect();
         let links = handle.links()?.into_iter().filter(|link| ways_out.contains(&link.index));
         let uplinks: Vec<String> = links.map(|link| link.name).collect();
-        self.passage.open(&Vec::from_iter(bridges), &uplinks)
+        let bridges = Vec::from_iter(bridges);
+        self.passage.open(&bridges, &uplinks)?;
+        self.firewalld.trust(&bridges)
     }
 
     /// Brings back what others took out of the packet filter, or have put in our way since. Costs next to nothing

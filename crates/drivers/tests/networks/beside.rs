@@ -186,3 +186,107 @@ async fn a_dockerd_and_its_rules() {
     assert!(!rules.contains("PINTLE") && rules.contains("DOCKER-USER"), "{rules}");
     drop(dockerd);
 }
+
+/// A firewalld of the test's own, with a bus of its own.
+struct Firewalld {
+    bus: Child,
+    daemon: Child,
+    place: tempfile::TempDir,
+}
+
+const BUS: &str = r#"<busconfig><type>system</type><listen>unix:path=PLACE/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
+<allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
+<allow receive_type="method_call"/><allow receive_type="signal"/><allow receive_type="method_return"/>
+<allow receive_type="error"/></policy></busconfig>"#;
+
+impl Firewalld {
+    /// The directory has a `firewall-cmd` that speaks to it.
+    fn start(place: tempfile::TempDir, host: &Namespace) -> Self {
+        let at = |name: &str| place.path().join(name);
+        fs::write(at("bus.conf"), BUS.replace("PLACE", &place.path().display().to_string())).unwrap();
+        let quiet = |mut command: Command| {
+            command.env("DBUS_SYSTEM_BUS_ADDRESS", address(place.path()));
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            host.run(|| command.spawn()).unwrap()
+        };
+        let mut bus = Command::new("dbus-daemon");
+        bus.arg("--nofork").arg(format!("--config-file={}", at("bus.conf").display()));
+        let bus = quiet(bus).expect("dbus-daemon (Debian's dbus) is needed");
+        let mut daemon = Command::new("/usr/bin/python3");
+        daemon
+            .args(["/usr/sbin/firewalld", "--nofork", "--nopid"])
+            .arg(format!("--log-file={}", at("log").display()));
+        wait_for("the bus", || at("bus").exists());
+        let daemon = quiet(daemon).unwrap();
+        let firewalld = Self { bus, daemon, place };
+        wait_for("firewalld (Debian's firewalld)", || {
+            Command::new(firewalld.place.path().join("firewall-cmd"))
+                .arg("--state")
+                .output()
+                .unwrap()
+                .status
+                .success()
+        });
+        firewalld
+    }
+
+    fn zone(&self) -> String {
+        let command = self.place.path().join("firewall-cmd");
+        let output = Command::new(command).args(["--zone=trusted", "--list-interfaces"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+fn address(place: &std::path::Path) -> String {
+    format!("unix:path={}", place.join("bus").display())
+}
+
+fn wait_for(what: &str, ready: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !ready() {
+        assert!(Instant::now() < deadline, "{what} does not come up");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+impl Drop for Firewalld {
+    fn drop(&mut self) {
+        for child in [&mut self.daemon, &mut self.bus] {
+            let _ = rustix::process::kill_process(
+                rustix::process::Pid::from_child(child),
+                rustix::process::Signal::TERM,
+            );
+            let _ = child.wait();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firewalld_and_its_zones() {
+    let place = tempfile::tempdir().unwrap();
+    let command = place.path().join("firewall-cmd");
+    let script = format!(
+        "#!/bin/sh\nDBUS_SYSTEM_BUS_ADDRESS={} exec /usr/bin/python3 /usr/bin/firewall-cmd \"$@\"\n",
+        address(place.path())
+    );
+    fs::write(&command, script).unwrap();
+    fs::set_permissions(&command, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let world = World::with(|config| config.firewall_cmd = command);
+    serve(&world.outside, "192.0.2.2:80");
+    serve(&world.outside, "[2001:db8::2]:80");
+    let firewalld = Firewalld::start(place, &world.host);
+    all_is_well(&world, 1).await;
+    assert_eq!(firewalld.zone(), "");
+    // Without being trusted it would not work, or the test would prove nothing.
+    world.network(2, &["10.2.0.0/24"], &[]).await;
+    let one = world.container(2, 0xa1, &["10.2.0.2/24"]).await;
+    assert_eq!(firewalld.zone(), "br-020202020202");
+    assert_eq!(ask(&one.sandbox, "192.0.2.2:80"), "192.0.2.1");
+    let command = firewalld.place.path().join("firewall-cmd");
+    let distrust = ["--zone=trusted", "--remove-interface=br-020202020202"];
+    assert!(Command::new(command).args(distrust).output().unwrap().status.success());
+    assert!(silent(&one.sandbox, "192.0.2.2:80"));
+    world.driver.restore().unwrap();
+    assert_eq!(ask(&one.sandbox, "192.0.2.2:80"), "192.0.2.1");
+}
