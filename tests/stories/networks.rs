@@ -2,7 +2,8 @@
 //! engines that die meanwhile.
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
+    process::{Child, Command},
     time::Duration,
 };
 
@@ -146,6 +147,27 @@ fn joining_and_leaving_while_running() {
     assert_eq!(engine.leftovers(), [""; 0]);
 }
 
+/// Sends datagrams back, from the network namespace of a container (whose busybox has nothing that does).
+struct Echo(Child);
+
+impl Echo {
+    fn in_namespace_of(pid: &str, port: u16) -> Self {
+        let script = format!(
+            "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('0.0.0.0', {port}))\n\
+             while True:\n    data, peer = s.recvfrom(2048)\n    s.sendto(data, peer)"
+        );
+        let child = Command::new("nsenter").args(["-t", pid, "-n", "python3", "-c", &script]).spawn();
+        Self(child.expect("nsenter (util-linux) and python3 are needed"))
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn published_ports() {
     let engine = ready();
@@ -176,7 +198,7 @@ fn published_ports() {
     let refused = engine.sh(&format!("docker run --rm -p 127.0.0.1:{}:80 alpine true", base + 1)).fails();
     assert!(refused.contains("address already in use") || refused.contains("already allocated"), "{refused}");
     drop(taken);
-    // Ranges, datagrams (the driver's own tests send some), whatever is free.
+    // Ranges, datagrams, whatever is free.
     let (from, to) = (base + 2, base + 4);
     engine
         .sh(&format!(
@@ -189,6 +211,16 @@ fn published_ports() {
         assert!(ports.contains(&line), "{line} in\n{ports}");
     }
     assert!(ports.lines().any(|line| line.starts_with("7000/tcp -> 0.0.0.0:")), "{ports}");
+    let pid = engine.sh("docker inspect -f '{{.State.Pid}}' many").ok();
+    let echo = Echo::in_namespace_of(&pid, 53);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    eventually("a datagram and its answer", Duration::from_secs(10), || {
+        let _ = socket.send_to(b"ping", ("127.0.0.1", from));
+        let mut answer = [0; 16];
+        socket.recv(&mut answer).is_ok_and(|length| answer[..length] == *b"ping")
+    });
+    drop(echo);
     engine.sh("docker rm -f web many late").ok();
     drop(TcpListener::bind(("0.0.0.0", base)).expect("the port is free again"));
     assert_eq!(engine.leftovers(), [""; 0]);
@@ -397,5 +429,81 @@ fn the_command_knows_networks_too() {
     engine.sh("docker rm -f box").ok();
     assert_eq!(engine.sh("docker network prune -f").ok(), "Deleted Networks:\nnet");
     engine.sh("docker network rm -f net").ok();
+    assert_eq!(engine.leftovers(), [""; 0]);
+}
+
+/// The founding document's "Network Plugin Configuration", with its comments. Its subnet is one that no story takes.
+const FOUNDING: &str = r#"// /etc/docker/daemon.json
+{
+  "experimental": true,                 // Enable experimental Docker features
+  "default-network-driver": "overlay",  // Default network type for swarm services
+  "plugins": {
+    "cni": {                            // Container Network Interface configuration
+      "enabled": true,                  // Enable CNI plugins
+      "config-path": "/etc/cni/net.d/", // Directory containing CNI network configs
+      "binary-path": "/opt/cni/bin"     // Directory containing CNI plugin binaries
+    }
+  },
+  "mtu": 1450,                          // Custom MTU for container interfaces
+  "bip": "172.26.0.1/16",               // Custom default bridge network subnet
+  "fixed-cidr": "172.26.0.0/16",        // Subnet for container IPs
+  "dns": ["8.8.8.8", "8.8.4.4"],        // Default DNS servers for containers
+  "ipv6": true,                         // Enable IPv6 networking support
+  "iptables": true                      // Enable Docker's iptables rules
+}
+"#;
+
+#[test]
+fn the_founding_documents_configuration() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), FOUNDING).unwrap();
+    let path = file.path().to_str().unwrap();
+    let engine = Engine::start(Kind::Pintle, Client::Docker, &["--config-file", path]);
+    engine.busybox("alpine");
+    let info = engine.sh("docker info 2>/dev/null").ok();
+    assert!(info.contains("Network: bridge cni host"), "{info}");
+    let bridge =
+        engine.sh("docker network inspect bridge --format '{{json .IPAM.Config}} {{.EnableIPv6}}'").ok();
+    assert!(bridge.contains(r#"{"Subnet":"172.26.0.0/16","Gateway":"172.26.0.1"}"#), "{bridge}");
+    assert!(bridge.ends_with("true"), "{bridge}");
+    let inside =
+        engine.sh("docker run --rm alpine sh -c 'ip addr show eth0; ip route; cat /etc/resolv.conf'").ok();
+    for part in [
+        "mtu 1450",
+        "inet 172.26.0.",
+        "inet6 fd",
+        "default via 172.26.0.1",
+        "nameserver 8.8.8.8",
+        "nameserver 8.8.4.4",
+    ] {
+        assert!(inside.contains(part), "{part} in\n{inside}");
+    }
+    assert_eq!(engine.leftovers(), [""; 0]);
+}
+
+#[test]
+fn another_router_than_the_bridge() {
+    // The flags are given before the engine has a number of its own, so the subnet is one of documentation's.
+    let flags = ["--bip", "203.0.113.1/24", "--default-gateway", "203.0.113.254", "--icc=false"];
+    let engine = Engine::start(Kind::Pintle, Client::Docker, &flags);
+    engine.busybox("alpine");
+    assert!(engine.sh("docker run --rm alpine ip route").ok().contains("default via 203.0.113.254"));
+    engine.sh(&format!("docker run -d --name web alpine {SERVE}")).ok();
+    let web = address(&engine, "web", "bridge");
+    eventually("its answer", Duration::from_secs(10), || answers(&format!("{web}:80")));
+    assert!(engine.sh(&format!("docker run --rm alpine ping -c 1 -W 1 {web}")).code != 0, "icc is off");
+    engine.sh("docker rm -f web").ok();
+    assert_eq!(engine.leftovers(), [""; 0]);
+}
+
+#[test]
+fn no_default_network_at_all() {
+    let engine = Engine::start(Kind::Pintle, Client::Docker, &["--bridge", "none"]);
+    engine.busybox("alpine");
+    assert_eq!(engine.sh("docker network ls --format '{{.Name}}' | sort | tr '\\n' ' '").ok(), "host none");
+    let refused = engine.sh("docker run --rm alpine true").fails();
+    assert!(refused.contains("network bridge not found"), "{refused}");
+    engine.sh("docker network create net && docker run --rm --network net alpine ip addr show eth0").ok();
+    engine.sh("docker network rm net").ok();
     assert_eq!(engine.leftovers(), [""; 0]);
 }

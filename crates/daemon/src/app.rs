@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use arc_swap::ArcSwap;
+use pintle_drivers::Overlay;
 use pintle_engine::{
     containers::Containers,
     events::{Event, Events, Kind},
@@ -25,6 +26,8 @@ pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) volumes: Volumes,
     pub(crate) networks: Networks,
+    /// The driver of networks across hosts, which follows the others all the while.
+    pub(crate) overlay: Option<Overlay>,
     pub(crate) events: Events,
     /// Reached through [`App::containers`], which waits until they are restored.
     pub(crate) containers: Containers,

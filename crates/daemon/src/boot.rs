@@ -88,11 +88,9 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         .context("opening the volumes")?;
     let journal = Journal::open(store).context("opening the journal")?;
     let names = networking::Names::of(&config.exec_root);
-    let drivers = HostDrivers::new(
-        host.clone(),
-        builtins::network_drivers(&config.network, &names, root).context("opening the network drivers")?,
-        builtins::ipam_drivers(&config.network, &id).context("opening the IPAM drivers")?,
-    );
+    let builtin =
+        builtins::networking(&config.network, &names, root, &id).context("opening the network drivers")?;
+    let drivers = HostDrivers::new(host.clone(), builtin.networks, builtin.ipams);
     let networks = Networks::open(
         networking::network_config(&config, &names).context("configuring the default network")?,
         journal.clone(),
@@ -121,6 +119,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         host,
         volumes,
         networks,
+        overlay: builtin.overlay,
         events,
         containers,
         restored,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::Context;
 use pintle_contract::{DriverError, IpamDriver, NetworkDriver, VolumeDriver};
-use pintle_drivers::{Bridge, Cni, Ipam, Local, Plain, Sublink, cni};
+use pintle_drivers::{Bridge, Cni, Ipam, Local, Overlay, Plain, Sublink, cni};
 use pintle_netlink::Namespace;
 
 use crate::{
@@ -22,43 +22,52 @@ pub(crate) fn local_volumes(data_root: &Path) -> Result<Arc<dyn VolumeDriver>, D
     Ok(Arc::new(Local::open(&data_root.join("volumes"))?))
 }
 
-/// The network drivers, by name.
-pub(crate) fn network_drivers(
+/// The drivers of networks.
+pub(crate) struct Networking {
+    /// The network drivers, by name.
+    pub(crate) networks: BTreeMap<String, Arc<dyn NetworkDriver>>,
+    /// The IPAM drivers, by name.
+    pub(crate) ipams: BTreeMap<String, Arc<dyn IpamDriver>>,
+    /// The one that has work of its own to end.
+    pub(crate) overlay: Option<Overlay>,
+}
+
+/// The drivers of networks, as they are configured on this host.
+pub(crate) fn networking(
     config: &Network,
     names: &Names,
     data_root: &Path,
-) -> anyhow::Result<BTreeMap<String, Arc<dyn NetworkDriver>>> {
+    id: &str,
+) -> anyhow::Result<Networking> {
     let host = Namespace::current()?;
     let mark = names.table.as_str();
-    let mut drivers = BTreeMap::<String, Arc<dyn NetworkDriver>>::from(
-        [
-            (
-                "bridge",
-                Arc::new(Bridge::new(networking::bridge_config(config, names)?)?) as Arc<dyn NetworkDriver>,
-            ),
-            ("macvlan", Arc::new(Sublink::macvlan(host.clone(), mark))),
-            ("ipvlan", Arc::new(Sublink::ipvlan(host, mark))),
-            ("host", Arc::new(Plain::host())),
-            ("null", Arc::new(Plain::null())),
-        ]
-        .map(|(name, driver)| (name.to_owned(), driver)),
-    );
+    let mut networks: BTreeMap<&str, Arc<dyn NetworkDriver>> = BTreeMap::new();
+    networks.insert("bridge", Arc::new(Bridge::new(networking::bridge_config(config, names)?)?));
+    networks.insert("macvlan", Arc::new(Sublink::macvlan(host.clone(), mark)));
+    networks.insert("ipvlan", Arc::new(Sublink::ipvlan(host, mark)));
+    networks.insert("host", Arc::new(Plain::host()));
+    networks.insert("null", Arc::new(Plain::null()));
+    let mut ipams: BTreeMap<&str, Arc<dyn IpamDriver>> = BTreeMap::new();
+    ipams.insert("default", Arc::new(Ipam::new(networking::address_pools(config, id)?)));
     if let Some(cni) = &config.cni {
         let settings = cni::Settings {
             config_path: cni.config_path.clone(),
             binary_path: cni.binary_path.clone(),
             ..cni::Settings::new(data_root.join("cni"))
         };
-        drivers.insert("cni".to_owned(), Arc::new(Cni::open(settings).context("opening the driver cni")?));
+        networks.insert("cni", Arc::new(Cni::open(settings).context("opening the driver cni")?));
     }
-    Ok(drivers)
-}
-
-/// The IPAM drivers, by name.
-pub(crate) fn ipam_drivers(
-    config: &Network,
-    id: &str,
-) -> anyhow::Result<BTreeMap<String, Arc<dyn IpamDriver>>> {
-    let default: Arc<dyn IpamDriver> = Arc::new(Ipam::new(networking::address_pools(config, id)?));
-    Ok(BTreeMap::from([("default".to_owned(), default)]))
+    let mut overlay = None;
+    if let Some(settings) = &config.overlay {
+        let driver = networking::overlay(settings, config, names, data_root, id)
+            .context("opening the driver overlay")?;
+        networks.insert("overlay", Arc::new(driver.clone()));
+        ipams.insert("overlay", Arc::new(driver.clone()));
+        overlay = Some(driver);
+    }
+    Ok(Networking {
+        networks: networks.into_iter().map(|(name, driver)| (name.to_owned(), driver)).collect(),
+        ipams: ipams.into_iter().map(|(name, driver)| (name.to_owned(), driver)).collect(),
+        overlay,
+    })
 }

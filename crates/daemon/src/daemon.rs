@@ -131,6 +131,9 @@ impl Daemon {
             self.app.containers.shutdown().await;
             self.app.volumes.shutdown().await;
             self.app.networks.shutdown().await;
+            if let Some(overlay) = &self.app.overlay {
+                overlay.shutdown().await;
+            }
             self.app.host.shutdown(false).await;
         });
         if drained.await.is_err() {

@@ -1,13 +1,15 @@
 //! What the configuration says of networks, as the engine and the drivers take it.
 
-use std::{collections::BTreeMap, net::IpAddr, os::unix::ffi::OsStrExt, path::Path};
+use std::{collections::BTreeMap, net::IpAddr, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 use pintle_contract::NetworkDriver;
 use pintle_drivers::{
+    Overlay,
     bridge::{self, label},
     ipam::{AddressPools, PoolBase},
+    overlay::{EtcdConfig, OverlayConfig},
 };
 use pintle_engine::networks::{self, IpamSpec, NetworkSpec, SubnetSpec};
 use pintle_netlink::{
@@ -22,8 +24,6 @@ use crate::config::{self, Bridge, Config};
 const USUAL_EXEC_ROOT: &str = "/run/pintle";
 /// The largest packet on a bridge that nobody said anything of.
 const USUAL_MTU: u32 = 1500;
-/// Under which names the bridge driver finds routers that are not the bridge.
-const ROUTERS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
 
 /// The names of what an engine has on its host: the engine of the usual place has the plain ones, others add what is
 /// theirs alone, so that several can be on one host. The place decides and not the engine's id, so that whoever comes
@@ -32,6 +32,8 @@ const ROUTERS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
 pub(crate) struct Names {
     /// The packet filter's table, which also marks bridges.
     pub(crate) table: String,
+    /// The same for what the overlay driver has of bridges.
+    pub(crate) overlay: String,
     /// The default network's bridge.
     pub(crate) bridge: String,
 }
@@ -40,12 +42,16 @@ impl Names {
     /// Those of the engine with this state directory.
     pub(crate) fn of(exec_root: &Path) -> Self {
         if exec_root == Path::new(USUAL_EXEC_ROOT) {
-            return Self { table: "pintle".to_owned(), bridge: "pintle0".to_owned() };
+            return Self::named("pintle", "pintle0");
         }
         // With eight digits it is as long as the name of an interface may be.
         let hash = hex::encode(Sha256::digest(exec_root.as_os_str().as_bytes()));
         let name = format!("pintle-{}", hash.get(..8).unwrap_or_default());
-        Self { table: name.clone(), bridge: name }
+        Self::named(&name, &name)
+    }
+
+    fn named(table: &str, bridge: &str) -> Self {
+        Self { table: table.to_owned(), overlay: format!("{table}-overlay"), bridge: bridge.to_owned() }
     }
 }
 
@@ -54,20 +60,22 @@ impl Names {
 pub async fn clear_networks(exec_root: &Path) -> anyhow::Result<()> {
     let names = Names::of(exec_root);
     let host = Namespace::current()?;
-    let (nft, table) = (Nft::new(Some(host.clone())), names.table.parse()?);
-    let deleted = tokio::task::spawn_blocking(move || nft.delete_table(Family::Inet, &table)).await?;
-    match deleted {
-        // Without the program there never were rules.
-        Err(error) if error.kind() != ErrorKind::ToolMissing => return Err(error.into()),
-        _ => {}
+    for name in [names.table, names.overlay] {
+        let (nft, table) = (Nft::new(Some(host.clone())), name.parse()?);
+        let deleted = tokio::task::spawn_blocking(move || nft.delete_table(Family::Inet, &table)).await?;
+        match deleted {
+            // Without the program there never were rules.
+            Err(error) if error.kind() != ErrorKind::ToolMissing => return Err(error.into()),
+            _ => {}
+        }
+        let config = bridge::Config {
+            table: name,
+            iptables: false,
+            ip6tables: false,
+            ..bridge::Config::standard(host.clone())
+        };
+        bridge::Bridge::new(config)?.retain(&[], &[]).await?;
     }
-    let config = bridge::Config {
-        table: names.table,
-        iptables: false,
-        ip6tables: false,
-        ..bridge::Config::standard(host)
-    };
-    bridge::Bridge::new(config)?.retain(&[], &[]).await?;
     Ok(())
 }
 
@@ -82,6 +90,36 @@ pub(crate) fn bridge_config(config: &config::Network, names: &Names) -> anyhow::
         userland_proxy: config.userland_proxy,
         ..bridge::Config::standard(Namespace::current()?)
     })
+}
+
+/// The driver of networks across hosts. What it has of bridges on this host is not the bridge driver's to tidy up.
+pub(crate) fn overlay(
+    overlay: &config::Overlay,
+    config: &config::Network,
+    names: &Names,
+    data_root: &Path,
+    id: &str,
+) -> anyhow::Result<Overlay> {
+    let own = Names { table: names.overlay.clone(), ..names.clone() };
+    let bridge = bridge::Bridge::new(bridge_config(config, &own)?)?;
+    let link = |name: &Option<String>| name.as_deref().map(str::parse::<LinkName>).transpose();
+    let etcd = EtcdConfig {
+        endpoints: overlay.etcd.clone(),
+        ca: overlay.ca.clone(),
+        certificate: overlay.certificate.clone(),
+        user: overlay.user.clone(),
+    };
+    let state = data_root.join("overlay");
+    let config = OverlayConfig {
+        prefix: overlay.prefix.clone(),
+        address: overlay.address,
+        interface: link(&overlay.interface)?,
+        wireguard: link(&overlay.wireguard)?,
+        port: overlay.port,
+        ttl: overlay.lease,
+        ..OverlayConfig::new(etcd, id, &state, Namespace::current()?)
+    };
+    Ok(Overlay::open(config, Arc::new(bridge))?)
 }
 
 /// Where subnets are taken from that nobody names.
@@ -138,7 +176,12 @@ fn default_bridge(
     let mut subnets = Vec::new();
     for family in 0..2 {
         if families[family] && (bips[family].is_some() || fixed[family].is_some()) {
-            subnets.push(subnet(bips[family], fixed[family], routers[family], ROUTERS[family])?);
+            subnets.push(subnet(
+                bips[family],
+                fixed[family],
+                routers[family],
+                [label::ROUTER_V4, label::ROUTER_V6][family],
+            )?);
         }
     }
     let options = BTreeMap::from(

@@ -5,6 +5,7 @@ mod fixed;
 mod network;
 mod network_options;
 mod options;
+mod overlay;
 mod raw;
 
 use std::{
@@ -16,6 +17,7 @@ pub use address::Address;
 pub use network::{AddressPool, Bridge, Cni, Network};
 pub use network_options::NetworkOptions;
 pub use options::Options;
+pub use overlay::Overlay;
 use raw::Raw;
 pub use raw::RuntimeEntry;
 

@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{StringMap, raw::Raw};
+use super::{Overlay, StringMap, raw::Raw};
 
 /// Where CNI's network configurations are unless the file says otherwise.
 const CNI_CONFIG: &str = "/etc/cni/net.d";
@@ -98,6 +98,8 @@ pub struct Network {
     pub default_network_driver: Option<String>,
     /// The network driver `cni`, if it is wanted.
     pub cni: Option<Cni>,
+    /// The network driver `overlay`, if it is wanted.
+    pub overlay: Option<Overlay>,
 }
 
 impl Network {
@@ -165,6 +167,10 @@ impl Network {
             default_network_opts: raw.default_network_opts.clone().unwrap_or_default(),
             default_network_driver: driver(raw.default_network_driver.as_ref())?,
             cni: cni(raw)?,
+            overlay: match raw.plugins.as_ref().and_then(|plugins| plugins.overlay.as_ref()) {
+                Some(entry) => Overlay::check(entry)?,
+                None => None,
+            },
         };
         network.agree()?;
         Ok(network)
@@ -217,7 +223,7 @@ impl Network {
     }
 }
 
-fn parsed<T: FromStr>(key: &str, text: Option<&String>, what: &str) -> Result<Option<T>, String>
+pub(super) fn parsed<T: FromStr>(key: &str, text: Option<&String>, what: &str) -> Result<Option<T>, String>
 where
     T::Err: Display,
 {
@@ -260,7 +266,7 @@ fn search(list: Option<&Vec<String>>) -> Result<Vec<String>, String> {
     list.into_iter().flatten().map(one).collect()
 }
 
-fn interface(key: &str, name: &str) -> Result<String, String> {
+pub(super) fn interface(key: &str, name: &str) -> Result<String, String> {
     let fine = name.len() < 16
         && !matches!(name, "." | "..")
         && name.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != ':');

@@ -59,6 +59,49 @@ pub struct PluginsEntry {
     /// Networks from CNI's configuration files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cni: Option<CniEntry>,
+    /// Networks across hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<OverlayEntry>,
+}
+
+/// `plugins.overlay`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct OverlayEntry {
+    /// Whether the network driver `overlay` is there.
+    pub enabled: bool,
+    /// etcd's addresses.
+    pub etcd: Vec<String>,
+    /// Authorities of etcd's certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_ca: Option<String>,
+    /// This host's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_cert: Option<String>,
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_key: Option<String>,
+    /// `USER:PASSWORD`.
+    #[serde(skip_serializing)]
+    pub etcd_user: Option<String>,
+    /// Below which key everything stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The interface that carries the tunnels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// This host's address for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The WireGuard interface that carries them instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<String>,
+    /// The UDP port of the tunnels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<i64>,
+    /// How long a host that is not heard of keeps its part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
 }
 
 /// `plugins.cni`.

@@ -43,6 +43,10 @@ pub mod label {
     pub const HOST_IPV4: &str = "com.docker.network.host_ipv4";
     /// The same for IPv6.
     pub const HOST_IPV6: &str = "com.docker.network.host_ipv6";
+    /// The name of the auxiliary address that is the containers' router in the place of the bridge.
+    pub const ROUTER_V4: &str = "DefaultGatewayIPv4";
+    /// The same for IPv6.
+    pub const ROUTER_V6: &str = "DefaultGatewayIPv6";
 }
 
 /// How a network's addresses look from outside.
@@ -91,8 +95,10 @@ pub(super) struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Subnet<Net> {
     pub(super) pool: Net,
-    /// The gateway's address, with the pool's prefix length.
+    /// The gateway's address, with the pool's prefix length. The bridge has it.
     pub(super) gateway: Option<Net>,
+    /// The containers' next hop, if it is not the bridge.
+    pub(super) router: Option<Net>,
 }
 
 impl Settings {
@@ -143,13 +149,13 @@ impl Settings {
     /// The next hop of containers, IPv4.
     pub(super) fn gateway_v4(&self) -> Option<Ipv4Addr> {
         let subnet = self.v4.filter(|_| !self.internal && self.mode_v4 != GatewayMode::Isolated)?;
-        subnet.gateway.map(|gateway| gateway.addr())
+        subnet.router.or(subnet.gateway).map(|gateway| gateway.addr())
     }
 
     /// The next hop of containers, IPv6.
     pub(super) fn gateway_v6(&self) -> Option<Ipv6Addr> {
         let subnet = self.v6.filter(|_| !self.internal && self.mode_v6 != GatewayMode::Isolated)?;
-        subnet.gateway.map(|gateway| gateway.addr())
+        subnet.router.or(subnet.gateway).map(|gateway| gateway.addr())
     }
 
     /// Why the two cannot be on one host, if they cannot.
@@ -187,24 +193,31 @@ fn subnets(request: &CreateNetwork) -> Result<Subnets, DriverError> {
         ))
     };
     let strange = |net: IpNet| DriverError::invalid(format!("{net} is of the wrong family"));
-    let first = |list: &[IpamData]| list.first().and_then(|data| Some((data.pool?, data.gateway)));
+    let first = |list: &[IpamData], router: &str| {
+        list.first()
+            .and_then(|data| Some((data.pool?, data.gateway, data.aux_addresses.get(router).copied())))
+    };
     let mut v4 = None;
     if request.enable_ipv4() {
-        let (pool, gateway) = first(&request.ipv4).ok_or_else(|| missing("ipv4"))?;
+        let (pool, gateway, router) =
+            first(&request.ipv4, label::ROUTER_V4).ok_or_else(|| missing("ipv4"))?;
         let only = |net| match net {
             IpNet::V4(net) => Ok(net),
             IpNet::V6(_) => Err(strange(net)),
         };
-        v4 = Some(Subnet { pool: only(pool)?.trunc(), gateway: gateway.map(only).transpose()? });
+        let (gateway, router) = (gateway.map(only).transpose()?, router.map(only).transpose()?);
+        v4 = Some(Subnet { pool: only(pool)?.trunc(), gateway, router });
     }
     let mut v6 = None;
     if request.enable_ipv6() {
-        let (pool, gateway) = first(&request.ipv6).ok_or_else(|| missing("ipv6"))?;
+        let (pool, gateway, router) =
+            first(&request.ipv6, label::ROUTER_V6).ok_or_else(|| missing("ipv6"))?;
         let only = |net| match net {
             IpNet::V6(net) => Ok(net),
             IpNet::V4(_) => Err(strange(net)),
         };
-        v6 = Some(Subnet { pool: only(pool)?.trunc(), gateway: gateway.map(only).transpose()? });
+        let (gateway, router) = (gateway.map(only).transpose()?, router.map(only).transpose()?);
+        v6 = Some(Subnet { pool: only(pool)?.trunc(), gateway, router });
     }
     if v4.is_none() && v6.is_none() {
         return Err(DriverError::invalid("IPv4 or IPv6 must be enabled"));

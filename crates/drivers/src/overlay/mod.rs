@@ -124,7 +124,8 @@ struct Inner {
 }
 
 impl Overlay {
-    /// Reads what this host has; asks nobody. `bridge` does what concerns this host alone. Blocks on the disk.
+    /// Reads what this host has; asks nobody. `bridge` does what concerns this host alone; it is this driver's own, with
+    /// a mark of its own, since it is told to keep nothing but these networks. Blocks on the disk.
     pub fn open(config: OverlayConfig, bridge: Arc<dyn NetworkDriver>) -> Result<Self, DriverError> {
         if config.ttl < Duration::from_secs(1) {
             return Err(DriverError::invalid("the overlay driver's lease must last at least a second"));
@@ -442,5 +443,9 @@ impl NetworkDriver for Overlay {
 
     async fn revoke_external_connectivity(&self, id: &EndpointId) -> Result<(), DriverError> {
         self.inner.bridge.revoke_external_connectivity(id).await
+    }
+
+    async fn retain(&self, networks: &[String], endpoints: &[EndpointId]) -> Result<(), DriverError> {
+        self.inner.bridge.retain(networks, endpoints).await
     }
 }
