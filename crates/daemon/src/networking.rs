@@ -36,22 +36,30 @@ pub(crate) struct Names {
     pub(crate) overlay: String,
     /// The default network's bridge.
     pub(crate) bridge: String,
+    /// The bridge of containers that no other network leads out.
+    pub(crate) gateway: String,
 }
 
 impl Names {
     /// Those of the engine with this state directory.
     pub(crate) fn of(exec_root: &Path) -> Self {
         if exec_root == Path::new(USUAL_EXEC_ROOT) {
-            return Self::named("pintle", "pintle0");
+            return Self::named("pintle", "pintle0", "pintle_gwbridge");
         }
         // With eight digits it is as long as the name of an interface may be.
         let hash = hex::encode(Sha256::digest(exec_root.as_os_str().as_bytes()));
-        let name = format!("pintle-{}", hash.get(..8).unwrap_or_default());
-        Self::named(&name, &name)
+        let own = hash.get(..8).unwrap_or_default();
+        let name = format!("pintle-{own}");
+        Self::named(&name, &name, &format!("pintgw-{own}"))
     }
 
-    fn named(table: &str, bridge: &str) -> Self {
-        Self { table: table.to_owned(), overlay: format!("{table}-overlay"), bridge: bridge.to_owned() }
+    fn named(table: &str, bridge: &str, gateway: &str) -> Self {
+        Self {
+            table: table.to_owned(),
+            overlay: format!("{table}-overlay"),
+            bridge: bridge.to_owned(),
+            gateway: gateway.to_owned(),
+        }
     }
 }
 
@@ -134,6 +142,7 @@ pub(crate) fn network_config(config: &Config, names: &Names) -> anyhow::Result<n
     Ok(networks::Config {
         exec_root: config.exec_root.clone(),
         default_bridge: default_bridge(network, names, &addresses_of)?,
+        gateway_bridge: names.gateway.clone(),
         host_gateways: network.host_gateway_ips.clone(),
         default_options: network.default_network_opts.clone(),
         dns: network.dns.iter().map(ToString::to_string).collect(),

@@ -31,9 +31,16 @@ pub(super) struct About {
     pub(super) publish: Vec<PortBinding>,
     pub(super) exposed: Vec<(Protocol, u16)>,
     pub(super) dns: Vec<String>,
+    /// Kernel settings of the sandbox, which may say what interfaces can have.
+    pub(super) sysctls: Vec<(String, String)>,
 }
 
 impl About {
+    /// Whether the container wants no IPv6.
+    fn without_v6(&self) -> bool {
+        self.sysctls.iter().any(|(key, value)| key == "net.ipv6.conf.all.disable_ipv6" && value == "1")
+    }
+
     /// The labels of a sandbox: what `Join` and `ProgramExternalConnectivity` are told.
     pub(super) fn labels(&self) -> Options {
         let exposed = self.exposed.iter().map(|(protocol, port)| {
@@ -106,7 +113,7 @@ impl Inner {
             endpoint.mac = mac_of(&endpoint.spec.mac_address)?.to_string();
         }
         if let Some((ipam, needs)) = &ready.ipam {
-            self.address(endpoint, &ready.record, ipam, *needs).await?;
+            self.address(endpoint, &ready.record, ipam, *needs, about.without_v6()).await?;
             failpoint!("engine.network.connect.after_address");
             if !ipam.builtin {
                 // It remembers what it gave, so the engine must, too, before it goes on.
@@ -131,13 +138,14 @@ impl Inner {
         network: &NetworkRecord,
         ipam: &Ipam,
         needs: IpamCapabilities,
+        without_v6: bool,
     ) -> Result<(), EngineError> {
         if needs.requires_mac_address && endpoint.mac.is_empty() {
             endpoint.mac = own_mac(&endpoint.id).to_string();
         }
         let (v4, v6) = check::static_addresses(&endpoint.spec);
         for (six, fixed) in [(false, v4), (true, v6)] {
-            if !(if six { network.enable_ipv6 } else { network.enable_ipv4 }) {
+            if !(if six { network.enable_ipv6 && !without_v6 } else { network.enable_ipv4 }) {
                 continue;
             }
             self.address_of(endpoint, network, ipam, needs, six, fixed).await?;

@@ -245,8 +245,12 @@ impl Inner {
         if let Ok(network) = self.book.find(GATEWAY_NETWORK) {
             return Ok(network);
         }
+        let bridge = match self.config.gateway_bridge.as_str() {
+            "" => GATEWAY_BRIDGE,
+            named => named,
+        };
         let options = [
-            ("com.docker.network.bridge.name", GATEWAY_BRIDGE),
+            ("com.docker.network.bridge.name", bridge),
             ("com.docker.network.bridge.enable_icc", "false"),
             ("com.docker.network.bridge.enable_ip_masquerade", "true"),
         ];
@@ -258,7 +262,7 @@ impl Inner {
             ..NetworkSpec::default()
         };
         let record = check::network(&spec, new_id(), None)?;
-        match self.create(record).await {
+        match self.create(record, true).await {
             // Somebody else needed it at the same moment.
             Err(error) if error.kind == ErrorKind::Conflict => {}
             made => drop(made?),

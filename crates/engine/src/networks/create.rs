@@ -36,7 +36,7 @@ impl Networks {
         let inner = Arc::clone(&self.inner);
         let made = self.inner.tasks.spawn(async move {
             let record = inner.record_of(&spec)?;
-            inner.create(record).await
+            inner.create(record, spec.scope == "local").await
         });
         made.await.map_err(|error| EngineError::internal(error.to_string()))?
     }
@@ -67,9 +67,13 @@ impl Inner {
         Ok(record)
     }
 
-    /// Makes the network that a record describes. Nothing of it stays if this fails, but what a plugin that does not
+    /// Makes the network that a record describes, for this host alone if it is to be `local`. Nothing of it stays if this fails, but what a plugin that does not
     /// answer may hold, which it is asked to give back until it answers.
-    pub(super) async fn create(self: &Arc<Self>, record: NetworkRecord) -> Result<Created, EngineError> {
+    pub(super) async fn create(
+        self: &Arc<Self>,
+        record: NetworkRecord,
+        local: bool,
+    ) -> Result<Created, EngineError> {
         let id = record.id.clone();
         if record.config_only {
             self.book.add_network(record.clone())?.durable().await?;
@@ -77,7 +81,18 @@ impl Inner {
             return Ok(Created { id, warning: String::new() });
         }
         let (driver, can) = self.driver(&record.driver).await?;
+        if local && can.scope == Scope::Global {
+            return Err(EngineError::new(
+                ErrorKind::Forbidden,
+                format!("cannot downgrade network scope for {} networks", record.driver),
+            ));
+        }
         let mut record = NetworkRecord { global: can.scope == Scope::Global, ..record };
+        // By their full names, by which plugins are known when they come up.
+        record.driver.clone_from(&driver.name);
+        if let Some(ipam) = self.ipam_of(&record, can).await?.filter(|ipam| !ipam.builtin) {
+            record.ipam.driver = ipam.name;
+        }
         let making = NetworkRecord { state: State::Creating, driver_holds: true, ..record.clone() };
         let written = self.book.add_network(making)?;
         // The leases first: the plugins cannot be disabled while they make the network.
@@ -143,7 +158,8 @@ impl Inner {
                 Ok(())
             }
             Err(error) => {
-                if undecided(&error) {
+                // What is linked in knows what it did.
+                if undecided(&error) && !driver.builtin {
                     record.driver_holds = true;
                     return Err(error.into());
                 }

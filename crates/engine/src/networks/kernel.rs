@@ -56,6 +56,9 @@ pub(super) trait Kernel: Send + Sync + 'static {
     /// Makes a network namespace, loopback up, bound to a path.
     async fn make(&self, at: &Path) -> Result<(), EngineError>;
 
+    /// Changes settings of the sandbox.
+    async fn set(&self, at: &Path, settings: Vec<(String, String)>) -> Result<(), EngineError>;
+
     /// Removes it. None is fine.
     async fn remove(&self, at: &Path) -> Result<(), EngineError>;
 
@@ -118,6 +121,18 @@ impl Kernel for Linux {
             }
             Namespace::create_at(&at)?;
             Ok(())
+        })
+        .await
+    }
+
+    async fn set(&self, at: &Path, settings: Vec<(String, String)>) -> Result<(), EngineError> {
+        let at = at.to_owned();
+        blocking(move || {
+            let parsed: Vec<(Sysctl, String)> = settings
+                .into_iter()
+                .map(|(key, value)| Ok((key.parse::<Sysctl>()?, value)))
+                .collect::<Result<_, EngineError>>()?;
+            Ok(Namespace::open(&at)?.set_sysctls(&parsed)?)
         })
         .await
     }
@@ -218,8 +233,9 @@ fn settle(sandbox: &Namespace, source: &LinkName, placement: &Placement) -> Resu
     let name = name_of(&name)?;
     let renamed = || -> Result<(), EngineError> {
         let rename = (name != *source).then(|| name.clone());
-        if rename.is_some() || placement.mac.is_some() {
-            if links.link(source)?.is_some_and(|link| link.up) {
+        let now = links.link(source)?.unwrap_or_default();
+        if rename.is_some() || placement.mac.is_some_and(|mac| now.mac != Some(mac)) {
+            if now.up {
                 links.change_link(source, &LinkChange { up: Some(false), ..LinkChange::default() })?;
             }
             links.change_link(

@@ -83,6 +83,8 @@ pub struct Config {
     pub exec_root: PathBuf,
     /// The network `bridge`, made at every start of the engine as it is configured then; `None`: there is none.
     pub default_bridge: Option<NetworkSpec>,
+    /// The bridge of the network by which containers get out whose drivers lead nowhere; empty: `pintle_gwbridge`.
+    pub gateway_bridge: String,
     /// What `host-gateway` means in extra hosts; empty: the default bridge's gateway.
     pub host_gateways: Vec<IpAddr>,
     /// Options that networks of a driver get unless they say otherwise, by driver.

@@ -45,7 +45,9 @@ impl About {
     pub(super) fn of(spec: &ContainerSpec, fallback: &[String]) -> Result<Self, EngineError> {
         let (publish, exposed) = check::ports(&spec.publish, spec.publish_all, &spec.exposed_ports)?;
         let dns = if spec.dns.is_empty() { fallback.to_vec() } else { spec.dns.clone() };
-        Ok(Self { publish, exposed, dns })
+        let net = spec.sysctls.iter().filter(|(key, _)| key.starts_with("net."));
+        let sysctls = net.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Self { publish, exposed, dns, sysctls })
     }
 }
 

@@ -68,16 +68,13 @@ impl Networks {
         let Plan { container, place, mut endpoints, about, written } = plan;
         let Place::Namespace(path) = &place else {
             written.durable().await?;
+            inner.tell_of("connect", &container.id);
             return Ok(Sandbox { place, reach: Reach::default(), written: Pending::nothing() });
         };
         let opened = inner.open(&container, path, &mut endpoints, &about, written, cancel).await;
         match opened {
             Ok(written) => {
-                for (endpoint, network) in &inner.working(&container.id) {
-                    if !endpoint.gateway_service {
-                        inner.publish("connect", network, &[("container", &container.id)]);
-                    }
-                }
+                inner.tell_of("connect", &container.id);
                 Ok(Sandbox { reach: self.reach(&container), place, written })
             }
             Err(error) => {
@@ -111,20 +108,21 @@ impl Networks {
     pub(crate) async fn close_sandbox(&self, container: &str) {
         let inner = &self.inner;
         let path = namespace_path(&inner.namespaces, container);
-        let endpoints = inner.book.of_container(container);
-        let was: Vec<_> = endpoints
-            .iter()
-            .filter(|endpoint| !endpoint.life.leaving && !endpoint.gateway_service)
-            .filter_map(|endpoint| inner.book.network(&endpoint.network))
-            .collect();
+        inner.tell_of("disconnect", container);
         inner.close(container, &path).await;
-        for network in was {
-            inner.publish("disconnect", &network, &[("container", container)]);
-        }
     }
 }
 
 impl Inner {
+    /// Tells the world that a container came into its networks, or leaves them.
+    fn tell_of(&self, action: &str, container: &str) {
+        for (endpoint, network) in &self.working(container) {
+            if !endpoint.gateway_service {
+                self.publish(action, network, &[("container", container)]);
+            }
+        }
+    }
+
     async fn open(
         self: &Arc<Self>,
         container: &Container,
@@ -137,6 +135,9 @@ impl Inner {
         let (made, written) = future::join(self.kernel.make(path), written.durable()).await;
         written?;
         made.map_err(|error| error.context("cannot make a network namespace"))?;
+        if !about.sysctls.is_empty() {
+            self.kernel.set(path, about.sysctls.clone()).await?;
+        }
         failpoint!("engine.network.sandbox.after_make");
         for endpoint in endpoints.iter_mut() {
             self.bring_up(endpoint, path, about, cancel).await?;

@@ -20,14 +20,24 @@ use super::{
 };
 use crate::{EngineError, ErrorKind};
 
-/// The lives of a network driver and an IPAM driver.
-type Lives = (u64, u64);
+/// Which life of each driver knows of a network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Told {
+    driver: Option<u64>,
+    ipam: Option<u64>,
+}
 
 #[derive(Default)]
 struct Standing {
     /// Held while drivers are told. Calls from within these calls wait for it no longer than for any driver.
     turn: tokio::sync::Mutex<()>,
-    told: Mutex<Option<Lives>>,
+    told: Mutex<Told>,
+}
+
+impl Standing {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Which lives of drivers know of which network.
@@ -48,8 +58,7 @@ impl Standings {
 
     /// Notes that these drivers know of the network.
     pub(super) fn told(&self, network: &str, driver: &Driver, ipam: Option<&Ipam>) {
-        let lives = (driver.life, ipam.map_or(0, |ipam| ipam.life));
-        *self.of(network).told.lock().unwrap_or_else(PoisonError::into_inner) = Some(lives);
+        *self.of(network).told() = Told { driver: Some(driver.life), ipam: ipam.map(|ipam| ipam.life) };
     }
 }
 
@@ -72,9 +81,9 @@ impl Inner {
             Some(_) => Some(self.ipam(record.ipam_driver()).await?),
             None => None,
         };
-        let lives = (driver.life, ipam.as_ref().map_or(0, |(ipam, _)| ipam.life));
+        let wanted = Told { driver: Some(driver.life), ipam: ipam.as_ref().map(|(ipam, _)| ipam.life) };
         let standing = self.standings.of(network);
-        let told = || *standing.told.lock().unwrap_or_else(PoisonError::into_inner) == Some(lives);
+        let told = || *standing.told() == wanted;
         if !told() {
             let _turn =
                 tokio::time::timeout(self.budgets.make, standing.turn.lock()).await.map_err(|_| {
@@ -87,10 +96,10 @@ impl Inner {
                     )
                 })?;
             if !told() {
-                let again = self.tell_again(network, &driver, ipam.as_ref()).await;
+                let again = self.tell_again(network, &driver, ipam.as_ref(), &standing).await;
                 self.book.set_trouble(network, again.as_ref().err().map(|error| error.message.clone()));
                 again?;
-                *standing.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(lives);
+                *standing.told() = wanted;
             }
         }
         let record = self.book.network(network).ok_or_else(missing)?;
@@ -102,11 +111,23 @@ impl Inner {
         network: &str,
         driver: &Driver,
         ipam: Option<&(Ipam, IpamCapabilities)>,
+        standing: &Standing,
     ) -> Result<(), EngineError> {
         let Some(mut record) = self.book.network(network).map(|record| (*record).clone()) else {
             return Ok(());
         };
-        if let Some((ipam, needs)) = ipam.filter(|(_, needs)| needs.requires_request_replay) {
+        if !record.driver_holds && driver.builtin {
+            // The default bridge, which is there from the start and made when it can be.
+            let can = self.driver(&record.driver).await?.1;
+            let made = self.make(&mut record, driver, can).await;
+            record.state = super::record::State::Ready;
+            drop(self.book.put_network(record));
+            return made;
+        }
+        let forgotten = |(ipam, needs): &&(Ipam, IpamCapabilities)| {
+            needs.requires_request_replay && standing.told().ipam != Some(ipam.life)
+        };
+        if let Some((ipam, needs)) = ipam.filter(forgotten) {
             let pools = self.replay_pools(&record, ipam).await.map_err(|error| {
                 error.context(format!("the addresses of network {} could not be taken again", record.name))
             })?;
@@ -115,14 +136,7 @@ impl Inner {
                 drop(self.book.put_network(record.clone()));
             }
             self.replay_addresses(&record, ipam, *needs).await?;
-        }
-        if !record.driver_holds && driver.builtin {
-            // The default bridge, which is there from the start and made when it can be.
-            let can = self.driver(&record.driver).await?.1;
-            let made = self.make(&mut record, driver, can).await;
-            record.state = super::record::State::Ready;
-            drop(self.book.put_network(record));
-            return made;
+            standing.told().ipam = Some(ipam.life);
         }
         if driver.builtin {
             let request = create::create_request(&record, create::options(&record));

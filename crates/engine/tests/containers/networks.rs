@@ -157,6 +157,10 @@ pub async fn what_an_endpoint_may_ask_for() {
     ] {
         assert!(seen.contains(part), "{part:?} in {seen}");
     }
+    let mut without = on(house.shell("ip -o addr"), "six");
+    without.sysctls.insert("net.ipv6.conf.all.disable_ipv6".into(), "1".into());
+    let (_, seen) = house.run(without).await;
+    assert!(seen.contains("10.85.0.") && !seen.contains("inet6"), "{seen}");
     let taken = house.containers.create(None, spec).await.unwrap().id;
     let error = house.containers.start(&taken).await.unwrap_err();
     assert!(error.message.starts_with("failed to set up container networking"), "{error}");

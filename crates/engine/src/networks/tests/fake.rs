@@ -330,6 +330,9 @@ impl Kernel for Paper {
         self.0.world().namespaces.insert(name_of(at));
         Ok(())
     }
+    async fn set(&self, _: &Path, _: Vec<(String, String)>) -> Result<(), EngineError> {
+        Ok(())
+    }
     async fn remove(&self, at: &Path) -> Result<(), EngineError> {
         let mut world = self.0.world();
         world.namespaces.remove(&name_of(at));
