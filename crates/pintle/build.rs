@@ -14,14 +14,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a plugin's author depends on.
+/// What every plugin's author depends on.
 const ROOT_CRATE: &str = "pintle-sdk";
+
+/// What authors of network plugins depend on as well.
+const NETLINK: &str = "pintle-netlink";
 
 fn main() -> io::Result<()> {
     let root = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../..");
     let workspace = Manifest::read(&root.join("Cargo.toml"))?;
     let mut out = String::from("pub const FILES: &[(&str, &str)] = &[\n");
-    let mut wanted = vec![ROOT_CRATE.to_owned()];
+    let mut wanted = vec![ROOT_CRATE.to_owned(), NETLINK.to_owned()];
     let mut done = BTreeSet::new();
     while let Some(name) = wanted.pop() {
         if !done.insert(name.clone()) {
@@ -38,7 +41,9 @@ fn main() -> io::Result<()> {
     }
     let _ = writeln!(out, "    (\"LICENSE\", include_str!({:?})),", root.join("LICENSE").canonicalize()?);
     let lock = watched(&root.join("Cargo.lock"))?;
-    let _ = writeln!(out, "];\n\npub const LOCK: &str = {:?};", part_of_lock(&lock));
+    let _ = writeln!(out, "];\n\npub const LOCK: &str = {:?};", part_of_lock(&lock, &[ROOT_CRATE]));
+    let both = part_of_lock(&lock, &[ROOT_CRATE, NETLINK]);
+    let _ = writeln!(out, "\npub const LOCK_WITH_NETLINK: &str = {both:?};");
     fs::write(PathBuf::from(variable("OUT_DIR")).join("sdk.rs"), out)
 }
 
@@ -122,13 +127,13 @@ fn flattened(workspace: &Manifest, own: &Manifest) -> (String, Vec<String>) {
     (out, inside)
 }
 
-/// The packages that the SDK needs, as they were locked when pintle was built, and some that only the engine's features
+/// The packages that these crates need, as they were locked when pintle was built, and some that only the engine's features
 /// of them need: cargo drops those.
-fn part_of_lock(lock: &str) -> String {
+fn part_of_lock(lock: &str, roots: &[&'static str]) -> String {
     let mut parts = lock.split("[[package]]\n");
     let mut out = parts.next().unwrap_or("").to_owned();
     let packages: Vec<(&str, &str)> = parts.map(|part| (name_in(part), part)).collect();
-    let mut wanted = vec![ROOT_CRATE];
+    let mut wanted: Vec<&str> = roots.to_vec();
     let mut kept = BTreeSet::new();
     while let Some(name) = wanted.pop() {
         for (at, (_, part)) in packages.iter().enumerate().filter(|(_, (known, _))| *known == name) {

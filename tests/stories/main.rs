@@ -24,6 +24,7 @@ mod package;
 mod plugins;
 mod quickstart;
 mod registry;
+mod remote_networks;
 mod seed;
 mod volumes;
 mod workbench;

@@ -53,7 +53,12 @@ fn main() -> ExitCode {
             let words: Vec<String> = args.iter().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
             return applet::main(&words);
         }
-        (Some("plugin"), Some("serve")) if args.len() == 2 => return workbench::starter::serve(),
+        (Some("plugin"), Some("serve")) if args.len() <= 3 => {
+            let kind = workbench::scaffold::Kind::named(word(2).unwrap_or("volume"));
+            if let Some(kind) = kind {
+                return workbench::starter::serve(kind);
+            }
+        }
         (Some("docker-cli-plugin-metadata"), _) => {
             println!("{}", docker_plugin::metadata());
             return ExitCode::SUCCESS;

@@ -206,6 +206,8 @@ fn replies_are_read_as_docker_reads_them() {
         read(Method::EndpointOperInfo, 200, r#"{"Value":null}"#).unwrap(),
         Reply::Info(BTreeMap::new())
     );
+    assert_eq!(read(Method::CreateEndpoint, 200, "null").unwrap(), Reply::Interface(Interface::default()));
+    assert_eq!(read(Method::Leave, 200, "null\n").unwrap(), Reply::Done);
     for (method, bad) in [
         (Method::Join, r#"{"Gateway":"10.0.0.1/24"}"#),
         (Method::Join, r#"{"Gateway":"fd00::1"}"#),

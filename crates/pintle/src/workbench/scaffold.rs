@@ -13,6 +13,59 @@ use super::{sdk, starter};
 pub enum Kind {
     /// Volumes
     Volume,
+    /// Networks
+    Network,
+    /// Addresses
+    Ipam,
+}
+
+impl Kind {
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        clap::ValueEnum::from_str(name, false).ok()
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Volume => "volume",
+            Self::Network => "network",
+            Self::Ipam => "ipam",
+        }
+    }
+
+    /// The plugin in a few words.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Volume => "a volume plugin",
+            Self::Network => "a network plugin",
+            Self::Ipam => "an IPAM plugin",
+        }
+    }
+
+    /// How to use it, once it is enabled.
+    fn usage(self, name: &str) -> String {
+        match self {
+            Self::Volume => format!("pintle volume create -d {name} data"),
+            Self::Network => format!("pintle network create -d {name} net"),
+            Self::Ipam => format!("pintle network create --ipam-driver {name} net"),
+        }
+    }
+
+    /// What `config.json` asks for.
+    fn needs(self) -> &'static str {
+        match self {
+            Self::Volume => {
+                "  // Volumes are directories here; the engine shows them to containers.\n  \"propagatedMount\": \"/mnt/volumes\",\n  \"linux\": {\n    \"noNewPrivileges\": true // it needs no right that a container lacks\n  }\n"
+            }
+            Self::Network => {
+                "  // It makes links where the host's are.\n  \"network\": { \"type\": \"host\" },\n  \"linux\": {\n    \"capabilities\": [\"CAP_NET_ADMIN\"],\n    \"noNewPrivileges\": true\n  }\n"
+            }
+            Self::Ipam => {
+                "  \"linux\": {\n    \"noNewPrivileges\": true // it needs no right that a container lacks\n  }\n"
+            }
+        }
+    }
 }
 
 /// What a plugin is written in.
@@ -43,9 +96,6 @@ impl Scaffold {
     /// Writes the files into `dir`, which must be new or empty. Returns their paths in it.
     pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>> {
         check_name(&self.name)?;
-        match self.kind {
-            Kind::Volume => {}
-        }
         if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
             bail!("{} is not empty; choose another directory with --dir", dir.display());
         }
@@ -60,14 +110,14 @@ impl Scaffold {
             (true, _) => {}
             (false, Language::Rust) => {
                 files.push(("Cargo.toml", self.cargo_toml(&short)?, 0o644));
-                files.push(("src/main.rs", named(starter::RUST, &short), 0o644));
+                files.push(("src/main.rs", named(starter::rust(self.kind), &short), 0o644));
                 files.push(("tests/conformance.rs", named(starter::TEST, &short), 0o644));
                 if self.sdk_path.is_none() {
-                    files.push(("Cargo.lock", sdk::lock(&short), 0o644));
+                    files.push(("Cargo.lock", sdk::lock(&short, self.libraries()), 0o644));
                 }
             }
             (false, Language::Python) => {
-                files.push(("rootfs/plugin.py", named(starter::PYTHON, &short), 0o755));
+                files.push(("rootfs/plugin.py", named(starter::python(self.kind), &short), 0o755));
                 files.retain(|(name, ..)| *name != ".gitignore");
             }
         }
@@ -97,23 +147,33 @@ impl Scaffold {
 
     fn config(&self, short: &str) -> String {
         let (entrypoint, socket) = match (self.builtin, self.language) {
-            (true, _) => ("\"/bin/pintle\", \"plugin\", \"serve\"".to_owned(), starter::NAME),
+            (true, _) => {
+                (format!("\"/bin/pintle\", \"plugin\", \"serve\", \"{}\"", self.kind.name()), starter::NAME)
+            }
             (false, Language::Rust) => (format!("\"/{short}\""), short),
             (false, Language::Python) => ("\"/usr/bin/python3\", \"/plugin.py\"".to_owned(), short),
         };
         let mut out = String::from("{\n");
-        let _ = writeln!(out, "  \"description\": \"{}: a volume plugin\",", self.name);
+        let _ = writeln!(out, "  \"description\": \"{}: {}\",", self.name, self.kind.words());
         let _ = writeln!(out, "  \"entrypoint\": [{entrypoint}],");
-        out += "  \"interface\": {\n    \"types\": [\"docker.volumedriver/1.0\"],\n";
+        let _ =
+            writeln!(out, "  \"interface\": {{\n    \"types\": [\"docker.{}driver/1.0\"],", self.kind.name());
         let _ = writeln!(
             out,
             "    \"socket\": \"{socket}.sock\" // the program listens on /run/docker/plugins/{socket}.sock"
         );
         out += "  },\n";
-        out += "  // Volumes are directories here; the engine shows them to containers.\n";
-        out += "  \"propagatedMount\": \"/mnt/volumes\",\n";
-        out += "  \"linux\": {\n    \"noNewPrivileges\": true // it needs no right that a container lacks\n  }\n}\n";
+        out += self.kind.needs();
+        out += "}\n";
         out
+    }
+
+    /// The crates of pintle's that the example needs.
+    fn libraries(&self) -> &'static [&'static str] {
+        match self.kind {
+            Kind::Network => &[sdk::CRATE, sdk::NETLINK],
+            Kind::Volume | Kind::Ipam => &[sdk::CRATE],
+        }
     }
 
     fn cargo_toml(&self, short: &str) -> Result<String> {
@@ -128,37 +188,59 @@ impl Scaffold {
                 found.canonicalize()?
             }
         };
+        let mut libraries = format!("{} = {{ path = {sdk:?} }}\n", sdk::CRATE);
+        if self.libraries().contains(&sdk::NETLINK) {
+            // In the copy the crates stand beside each other under their names, in a checkout under the last part.
+            let places = [sdk.with_file_name(sdk::NETLINK), sdk.with_file_name("netlink")];
+            let found = places.iter().find(|dir| self.sdk_path.is_none() || dir.is_dir());
+            let netlink =
+                found.with_context(|| format!("there is no {} beside {}", sdk::NETLINK, sdk.display()))?;
+            let _ = writeln!(libraries, "{} = {{ path = {netlink:?} }}", sdk::NETLINK);
+        }
         Ok(format!(
-            "[package]\nname = \"{short}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\npintle-sdk = {{ path = {sdk:?} }}\n\n[profile.release]\nstrip = true\n\n# Not part of a workspace further up, and the SDK not part of this one.\n[workspace]\nexclude = [\"sdk\"]\n"
+            "[package]\nname = \"{short}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n{libraries}\n[profile.release]\nstrip = true\n\n# Not part of a workspace further up, and the SDK not part of this one.\n[workspace]\nexclude = [\"sdk\"]\n"
         ))
     }
 
     fn readme(&self, short: &str) -> String {
         let name = &self.name;
-        let mut out = format!("# {name}\n\nA volume plugin for pintle and Docker.\n\n");
+        let mut out = format!("# {name}\n\n{}.\n\n", capitalized(self.kind.words()));
         match (self.builtin, self.language) {
             (true, _) => {
                 out += "`rootfs/bin/pintle` is a copy of pintle, which carries the compiled example. The source of that\nexample is what `pintle plugin new NAME` (without `--builtin`) writes.\n\n";
             }
             (false, Language::Rust) => {
+                let root = if self.kind == Kind::Network { "; as root" } else { " and without root" };
                 let _ = writeln!(
                     out,
-                    "The driver is in `src/main.rs`. `plugin build` compiles it to a static program and puts that into\n`rootfs/{short}`, which is all that the plugin's root file system needs. `cargo test` runs the\nconformance suite on it, without an engine and without root.\n"
+                    "The driver is in `src/main.rs`. `plugin build` compiles it to a static program and puts that into\n`rootfs/{short}`, which is all that the plugin's root file system needs. `cargo test` runs the\nconformance suite on it, without an engine{root}.\n"
                 );
                 if self.sdk_path.is_none() {
                     out += "`sdk/` is the SDK of the pintle that wrote this, to be kept with the source; a newer pintle puts\nits own there with `pintle plugin sdk sdk`.\n\n";
                 }
             }
             (false, Language::Python) => {
+                if self.kind == Kind::Network {
+                    out += "It needs the program `ip` of iproute2 in `rootfs` beside Python.\n\n";
+                }
                 out += "The driver is `rootfs/plugin.py`. It needs Python in `rootfs`, for example from an image:\n\n```sh\npintle create --name tmp python:3-alpine\npintle export tmp | tar -x -C rootfs\nln -sf /usr/local/bin/python3 rootfs/usr/bin/python3\npintle rm tmp\n```\n\n";
             }
         }
+        let usage = self.kind.usage(name);
         let _ = writeln!(
             out,
-            "```sh\npintle plugin validate .                  # mistakes, privileges, what could be dropped\npintle plugin build -t {name} .\npintle plugin enable {name}\npintle plugin test {name}                 # the conformance suite\npintle volume create -d {name} data\n```\n\n`config.json` may have comments; packages for other engines are written without them."
+            "```sh\npintle plugin validate .                  # mistakes, privileges, what could be dropped\npintle plugin build -t {name} .\npintle plugin enable {name}\npintle plugin test {name}                 # the conformance suite\n{usage}\n```\n\n`config.json` may have comments; packages for other engines are written without them."
         );
         out
     }
+}
+
+/// A sentence of these words, without its full stop.
+fn capitalized(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    let words = first.into_iter().chain(letters).collect::<String>();
+    format!("{words} for pintle and Docker")
 }
 
 /// The example's text under another name.
@@ -202,18 +284,40 @@ mod tests {
     use super::*;
 
     fn scaffold(language: Language, builtin: bool) -> (tempfile::TempDir, Vec<PathBuf>) {
+        scaffold_of(Kind::Volume, language, builtin)
+    }
+
+    fn scaffold_of(kind: Kind, language: Language, builtin: bool) -> (tempfile::TempDir, Vec<PathBuf>) {
         let dir = tempfile::tempdir().unwrap();
         let name = "me/my-volumes:1.0".into();
-        let scaffold = Scaffold { kind: Kind::Volume, language, builtin, sdk_path: None, name };
+        let scaffold = Scaffold { kind, language, builtin, sdk_path: None, name };
         let files = scaffold.write(dir.path()).unwrap();
         (dir, files)
     }
 
     #[test]
     fn a_builtin_scaffold_is_a_plugin_already() {
-        let (dir, _) = scaffold(Language::Rust, true);
-        let report = check(dir.path());
-        assert_eq!(report.count(Level::Error), 0, "{report}");
+        for kind in [Kind::Volume, Kind::Network, Kind::Ipam] {
+            let (dir, _) = scaffold_of(kind, Language::Rust, true);
+            let report = check(dir.path());
+            assert_eq!(report.count(Level::Error), 0, "{report}");
+            let config = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
+            assert!(config.contains(&format!("docker.{}driver/1.0", kind.name())), "{config}");
+            assert_eq!(Kind::named(kind.name()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_network_scaffold_has_the_library_for_links() {
+        let (dir, _) = scaffold_of(Kind::Network, Language::Rust, false);
+        let manifest = std::fs::read_to_string(dir.path().join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("pintle-netlink = { path = \"sdk/pintle-netlink\" }"), "{manifest}");
+        assert!(dir.path().join("sdk/pintle-netlink/src/lib.rs").is_file());
+        let lock = std::fs::read_to_string(dir.path().join("Cargo.lock")).unwrap();
+        assert!(lock.contains("name = \"netlink-sys\""), "{lock}");
+        let (dir, _) = scaffold(Language::Rust, false);
+        let lock = std::fs::read_to_string(dir.path().join("Cargo.lock")).unwrap();
+        assert!(!lock.contains("name = \"netlink-sys\""), "a volume plugin makes no links");
     }
 
     #[test]

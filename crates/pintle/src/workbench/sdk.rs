@@ -11,6 +11,9 @@ mod carried {
 /// The crate that a plugin depends on, below the directory that [`write`] fills.
 pub const CRATE: &str = "pintle-sdk";
 
+/// The crate for links, addresses and routes, which is there beside it.
+pub const NETLINK: &str = "pintle-netlink";
+
 /// Writes the SDK's crates into `dir`. An older SDK there is replaced, anything else is left alone.
 pub fn write(dir: &Path) -> Result<()> {
     if dir.exists() {
@@ -36,12 +39,16 @@ pub fn write(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A `Cargo.lock` for the crate `name`, which depends on the SDK alone: the versions that pintle itself was built and
-/// tested with, and that are on the machine that built it.
-pub fn lock(name: &str) -> String {
+/// A `Cargo.lock` for the crate `name`, which depends on these of the SDK's crates alone: the versions that pintle itself
+/// was built and tested with, and that are on the machine that built it.
+pub fn lock(name: &str, crates: &[&str]) -> String {
+    let lock = if crates.contains(&NETLINK) { carried::LOCK_WITH_NETLINK } else { carried::LOCK };
+    let mut crates = crates.to_vec();
+    crates.sort_unstable();
+    let dependencies: String = crates.iter().map(|name| format!(" \"{name}\",\n")).collect();
     format!(
-        "{}\n[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\ndependencies = [\n \"{CRATE}\",\n]\n",
-        carried::LOCK.trim_end()
+        "{}\n[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\ndependencies = [\n{dependencies}]\n",
+        lock.trim_end()
     )
 }
 
@@ -57,7 +64,7 @@ mod tests {
         std::fs::write(sdk.join("pintle-sdk/src/stale.rs"), "").unwrap();
         write(&sdk).unwrap();
         assert!(!sdk.join("pintle-sdk/src/stale.rs").exists());
-        for part in ["pintle-sdk", "pintle-wire", "pintle-contract"] {
+        for part in ["pintle-sdk", "pintle-wire", "pintle-contract", "pintle-netlink"] {
             assert!(sdk.join(part).join("src/lib.rs").is_file(), "{part}");
         }
         std::fs::write(dir.path().join("mine"), "").unwrap();
@@ -67,11 +74,13 @@ mod tests {
 
     #[test]
     fn the_lock_has_what_the_sdk_needs_and_not_the_engine() {
-        let lock = lock("mine");
+        let lock = lock("mine", &[CRATE]);
         for name in ["mine", "pintle-sdk", "pintle-contract", "tokio", "hyper", "serde_json"] {
             assert!(lock.contains(&format!("name = \"{name}\"\n")), "{name}");
         }
-        for name in ["pintle-engine", "libcontainer", "redb", "proptest", "tempfile", "clap"] {
+        for name in
+            ["pintle-engine", "pintle-netlink", "libcontainer", "redb", "proptest", "tempfile", "clap"]
+        {
             assert!(!lock.contains(&format!("name = \"{name}\"\n")), "{name}");
         }
     }

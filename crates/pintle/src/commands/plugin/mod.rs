@@ -66,7 +66,10 @@ pub enum PluginCommand {
     Validate(validate::Validate),
     /// Serve the driver that 'plugin new --builtin' scaffolds
     #[command(hide = true)]
-    Serve,
+    Serve {
+        /// What it serves
+        kind: Option<String>,
+    },
 }
 
 impl PluginCommand {
@@ -92,7 +95,9 @@ impl PluginCommand {
             Self::Upgrade(c) => c.run(context).await,
             Self::Validate(c) => c.run(),
             // `main` takes this one before there are any threads.
-            Self::Serve => anyhow::bail!("'plugin serve' takes no options"),
+            Self::Serve { .. } => {
+                anyhow::bail!("'plugin serve' takes volume, network or ipam, and no options")
+            }
         }
     }
 }

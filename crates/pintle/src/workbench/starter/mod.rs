@@ -1,27 +1,62 @@
-//! The example that `plugin new` scaffolds.
+//! The examples that `plugin new` scaffolds.
 //!
-//! `driver.rs` is the very text that becomes a new plugin's `src/main.rs`. It is also compiled into this program, so
-//! that `plugin new --builtin` and `quickstart` work on a machine without a compiler or a network.
+//! `volume.rs`, `network.rs` and `ipam.rs` are the very texts that become a new plugin's `src/main.rs`. They are also
+//! compiled into this program, so that `plugin new --builtin` and `quickstart` work on a machine without a compiler or a
+//! network.
+
+use super::scaffold::Kind;
+
+/// The name in the texts, which a scaffold replaces.
+pub const NAME: &str = "starter";
 
 /// The text of the Rust example.
-pub const RUST: &str = include_str!("driver.rs");
+pub fn rust(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Volume => include_str!("volume.rs"),
+        Kind::Network => include_str!("network.rs"),
+        Kind::Ipam => include_str!("ipam.rs"),
+    }
+}
 
 /// The text of the Rust example's test.
 pub const TEST: &str = include_str!("conformance.rs");
 
 /// The text of the Python example.
-pub const PYTHON: &str = include_str!("driver.py");
-
-/// The name in the texts, which a scaffold replaces.
-pub const NAME: &str = "starter";
-
-/// Serves the compiled example: `pintle plugin serve`.
-pub fn serve() -> std::process::ExitCode {
-    compiled::run()
+pub fn python(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Volume => include_str!("volume.py"),
+        Kind::Network => include_str!("network.py"),
+        Kind::Ipam => include_str!("ipam.py"),
+    }
 }
 
-mod compiled {
-    include!("driver.rs");
+/// Serves a compiled example: `pintle plugin serve [KIND]`.
+pub fn serve(kind: Kind) -> std::process::ExitCode {
+    match kind {
+        Kind::Volume => volume::run(),
+        Kind::Network => network::run(),
+        Kind::Ipam => ipam::run(),
+    }
+}
+
+mod volume {
+    include!("volume.rs");
+
+    pub fn run() -> ExitCode {
+        main()
+    }
+}
+
+mod network {
+    include!("network.rs");
+
+    pub fn run() -> ExitCode {
+        main()
+    }
+}
+
+mod ipam {
+    include!("ipam.rs");
 
     pub fn run() -> ExitCode {
         main()
