@@ -11,6 +11,7 @@
 mod cni;
 mod completion;
 mod containers;
+mod daemon;
 mod faults;
 mod foreign;
 #[expect(dead_code, reason = "the benchmarks use the rest")]

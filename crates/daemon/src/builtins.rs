@@ -10,6 +10,7 @@ use pintle_netlink::Namespace;
 use crate::{
     config::Network,
     networking::{self, Names},
+    quotas::ProjectQuotas,
 };
 
 /// Names of volume drivers that are not plugins, for `/info`.
@@ -19,7 +20,7 @@ pub(crate) const LOG_DRIVERS: &[&str] = &["json-file", "none"];
 
 /// The volume driver `local`.
 pub(crate) fn local_volumes(data_root: &Path) -> Result<Arc<dyn VolumeDriver>, DriverError> {
-    Ok(Arc::new(Local::open(&data_root.join("volumes"))?))
+    Ok(Arc::new(Local::with_quotas(&data_root.join("volumes"), Arc::new(ProjectQuotas))?))
 }
 
 /// The drivers of networks.

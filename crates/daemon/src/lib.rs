@@ -11,7 +11,7 @@
 //! | `routes` | one file for each resource of the API |
 //! | `convert` | the API's shapes to and from the engine's |
 //! | `status` | kinds of errors become HTTP statuses, here alone |
-//! | `builtins`, `networking` | the drivers that are linked in; what the configuration says of networks |
+//! | `builtins`, `networking`, `quotas` | the drivers that are linked in; what the configuration says of networks, and the kernel of quotas |
 
 mod app;
 mod boot;
@@ -26,6 +26,7 @@ mod listen;
 mod logging;
 mod networking;
 mod notify;
+mod quotas;
 mod reload;
 mod rights;
 mod routes;

@@ -161,7 +161,10 @@ async fn options_names_and_permissions() {
     let text = async |name: &str, options: &[(&str, &str)]| {
         driver.create(request(name, options)).await.unwrap_err().message
     };
-    assert_eq!(text("v1", &[("size", "10m")]).await, "quota size requested but no quota support");
+    assert!(
+        text("v1", &[("size", "10m")]).await.starts_with("quota size requested but no quota support: "),
+        "Docker's words, and why"
+    );
     assert_eq!(text("v1", &[("colour", "red")]).await, "invalid option: \"colour\"");
     assert!(text("a/b", &[]).await.contains("includes invalid characters for a local volume name"));
     assert!(text("a", &[]).await.starts_with("volume name is too short"));
@@ -178,30 +181,64 @@ async fn options_names_and_permissions() {
     assert_eq!(driver.get("../volumes/v1").await.unwrap_err().kind, ErrorKind::NotFound);
 }
 
-struct Recorded(Mutex<Vec<(u32, u64)>>);
+/// What a file system would remember: the limit of each project, those of strangers included.
+#[derive(Default)]
+struct Recorded(Mutex<BTreeMap<u32, u64>>);
 
 impl Quotas for Recorded {
-    fn available(&self, _root: &Path) -> bool {
-        true
+    fn check(&self, _root: &Path) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn is_used(&self, _root: &Path, project: u32) -> std::io::Result<bool> {
+        Ok(self.0.lock().unwrap().contains_key(&project))
     }
 
     fn limit(&self, dir: &Path, project: u32, bytes: u64) -> std::io::Result<()> {
         assert!(dir.is_dir());
-        self.0.lock().unwrap().push((project, bytes));
+        assert_eq!(self.0.lock().unwrap().insert(project, bytes), None, "{project} was in use");
         if bytes == 13 { Err(std::io::Error::other("unlucky")) } else { Ok(()) }
+    }
+
+    fn release(&self, _root: &Path, project: u32) -> std::io::Result<()> {
+        assert!(self.0.lock().unwrap().remove(&project).is_some(), "{project} was released twice");
+        Ok(())
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_limited_volume_has_its_own_project() {
+    const FIRST: u32 = 1 << 20;
     let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
-    let quotas = Arc::new(Recorded(Mutex::default()));
+    let quotas = Arc::new(Recorded::default());
+    let set = || quotas.0.lock().unwrap().clone().into_iter().collect::<Vec<_>>();
+    // Somebody else's.
+    quotas.0.lock().unwrap().insert(FIRST + 1, 7);
     let driver = Local::with_quotas(dir.path(), quotas.clone()).unwrap();
     driver.create(request("one", &[("size", "1k")])).await.unwrap();
     driver.create(request("two", &[("size", "2k")])).await.unwrap();
     driver.create(request("two", &[("size", "2k")])).await.unwrap();
     driver.create(request("bad", &[("size", "13")])).await.unwrap_err();
     assert_eq!(driver.get("bad").await.unwrap_err().kind, ErrorKind::NotFound);
-    let set = quotas.0.lock().unwrap().clone();
-    assert_eq!(set[..2], [(1 << 20, 1024), ((1 << 20) + 1, 2048)]);
+    assert_eq!(set(), [(FIRST, 1024), (FIRST + 1, 7), (FIRST + 2, 2048)]);
+    // A number is given back with its volume.
+    driver.remove("two").await.unwrap();
+    assert_eq!(set(), [(FIRST, 1024), (FIRST + 1, 7)]);
+    // Many at once take no number twice.
+    let mut many = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let driver = driver.clone();
+        many.spawn(async move { driver.create(request(&format!("many{number}"), &[("size", "1k")])).await });
+    }
+    while let Some(made) = many.join_next().await {
+        made.unwrap().unwrap();
+    }
+    assert_eq!(set().len(), 18);
+
+    // What a crash left half removed or half made gives its number back at the next start.
+    std::fs::rename(dir.path().join("one"), dir.path().join(".gone-1-0")).unwrap();
+    std::fs::rename(dir.path().join("many3"), dir.path().join(".new-1-0")).unwrap();
+    drop(Local::with_quotas(dir.path(), quotas.clone()).unwrap());
+    assert_eq!(set().len(), 16);
+    assert!(!set().contains(&(FIRST, 1024)));
 }

@@ -7,6 +7,7 @@
 //! | [`init`] | `--init`: a tiny PID 1 |
 //! | [`seccomp`] | Docker's profile format, its default profile, and a compiler to classic BPF |
 //! | [`spec`] | the pieces of a default container spec, and the guards every spec passes |
+//! | [`quota`] | how much a directory may hold, where the file system counts it |
 //! | [`cgroup`] | detection, limits, freezing, killing, statistics, removal, for v1, hybrid and v2 |
 //!
 //! Only the shim touches a container's state through libcontainer: that library forks and allocates in the
@@ -18,6 +19,7 @@ mod client;
 mod control;
 mod error;
 pub mod init;
+pub mod quota;
 mod runtime;
 pub mod seccomp;
 pub mod shim;

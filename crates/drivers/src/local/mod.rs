@@ -40,27 +40,33 @@ pub struct Local {
 
 struct Inner {
     shelf: Shelf,
-    quotas: Option<Arc<dyn Quotas>>,
+    /// What limits directories, or why nothing can.
+    quotas: Result<Arc<dyn Quotas>, String>,
     holds: Mutex<HashMap<String, Holds>>,
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    /// Held while a project is chosen and taken.
+    projects: Mutex<()>,
 }
 
 impl Local {
     /// Opens the driver over the directory `root`, making it if need be, and clears what a crash left. Blocks
     /// on the disk.
     pub fn open(root: &Path) -> Result<Self, DriverError> {
-        Self::assemble(root, None)
+        Self::assemble(root, Err("this engine sets no quotas".to_owned()))
     }
 
     /// The same with disk quotas, which make the option `size` work. If `quotas` cannot limit directories
     /// below `root`, `size` is refused as without them.
     pub fn with_quotas(root: &Path, quotas: Arc<dyn Quotas>) -> Result<Self, DriverError> {
-        Self::assemble(root, Some(quotas))
+        Self::assemble(root, Ok(quotas))
     }
 
-    fn assemble(root: &Path, quotas: Option<Arc<dyn Quotas>>) -> Result<Self, DriverError> {
-        let shelf = Shelf::open(root)?;
-        let quotas = quotas.filter(|quotas| quotas.available(root));
+    fn assemble(root: &Path, quotas: Result<Arc<dyn Quotas>, String>) -> Result<Self, DriverError> {
+        let (shelf, released) = Shelf::open(root)?;
+        let quotas = quotas.and_then(|quotas| quotas.check(shelf.root()).map(|()| quotas));
+        for project in released {
+            release(quotas.as_ref(), &shelf, project);
+        }
         let mut holds = HashMap::new();
         let mounted = mounts::table()?;
         for name in shelf.names()? {
@@ -73,7 +79,13 @@ impl Local {
             }
         }
         Ok(Self {
-            inner: Arc::new(Inner { shelf, quotas, holds: Mutex::new(holds), turns: Mutex::default() }),
+            inner: Arc::new(Inner {
+                shelf,
+                quotas,
+                holds: Mutex::new(holds),
+                turns: Mutex::default(),
+                projects: Mutex::default(),
+            }),
         })
     }
 
@@ -148,12 +160,18 @@ impl Inner {
         }
         let limit = options.limit();
         if limit > 0 {
-            let Some(quotas) = &self.quotas else {
-                return Err(DriverError::invalid("quota size requested but no quota support"));
-            };
-            let project = self.shelf.free_project()?;
+            let quotas = self.quotas.as_ref().map_err(|why| {
+                DriverError::invalid(format!("quota size requested but no quota support: {why}"))
+            })?;
+            // One after the other: a project is known to be taken when its volume is there.
+            let _one = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+            let project = self.shelf.free_project(|project| quotas.is_used(self.shelf.root(), project))?;
             options.set_project(project);
-            return Ok(self.shelf.add(name, &options, |data| quotas.limit(data, project, limit))?);
+            let made = self.shelf.add(name, &options, |data| quotas.limit(data, project, limit));
+            if made.is_err() {
+                release(self.quotas.as_ref(), &self.shelf, project);
+            }
+            return Ok(made?);
         }
         Ok(self.shelf.add(name, &options, |_| Ok(()))?)
     }
@@ -167,7 +185,12 @@ impl Inner {
             return Err(DriverError::new(ErrorKind::InUse, format!("volume {name} is mounted")));
         }
         mounts::unmount_all(&self.shelf.data(name))?;
-        self.shelf.take_away(name)?;
+        let project = self.shelf.options(name).ok().and_then(|options| options.project());
+        if self.shelf.take_away(name)?
+            && let Some(project) = project
+        {
+            release(self.quotas.as_ref(), &self.shelf, project);
+        }
         self.hold(name, false, Holds::clear)?;
         Holds::forget(&self.shelf.holds_file(name));
         Ok(())
@@ -251,6 +274,15 @@ impl VolumeDriver for Local {
             Ok(inner.shelf.names()?.iter().filter_map(|name| inner.describe(name).ok()).collect())
         })
         .await
+    }
+}
+
+/// Forgets the limit of what was removed. One that stays costs a number.
+fn release(quotas: Result<&Arc<dyn Quotas>, &String>, shelf: &Shelf, project: u32) {
+    if let Ok(quotas) = quotas
+        && let Err(error) = quotas.release(shelf.root(), project)
+    {
+        tracing::warn!(project, %error, "the quota of a removed volume stays");
     }
 }
 

@@ -22,6 +22,8 @@ const GONE: &str = ".gone-";
 const LONGEST_NAME: usize = 255;
 /// Projects below this are for people to hand out.
 const FIRST_PROJECT: u32 = 1 << 20;
+/// Not beyond what every tool takes for a number.
+const LAST_PROJECT: u32 = i32::MAX as u32;
 
 /// Docker's rule for names of local volumes.
 pub(super) fn check_name(name: &str) -> Result<(), DriverError> {
@@ -59,23 +61,35 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    /// Opens it and clears what a crash left. Answers the projects of what was cleared.
+    pub(super) fn open(root: &Path) -> io::Result<(Self, Vec<u32>)> {
         fs::DirBuilder::new().recursive(true).mode(0o701).create(root)?;
         let root = root.canonicalize()?;
         fs::set_permissions(&root, fs::Permissions::from_mode(0o701))?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(MOUNTS))?;
         let shelf = Self { root, serial: AtomicU64::new(0) };
+        let mut released = Vec::new();
         for entry in fs::read_dir(&shelf.root)? {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if (name.starts_with(NEW) || name.starts_with(GONE))
-                && let Err(error) = clear(&entry.path())
-            {
-                tracing::warn!(path = %entry.path().display(), %error, "could not clear what a crash left");
+            if !(name.starts_with(NEW) || name.starts_with(GONE)) {
+                continue;
+            }
+            let project = read_options(&entry.path()).ok().and_then(|options| options.project());
+            match clear(&entry.path()) {
+                Ok(()) => released.extend(project),
+                Err(error) => {
+                    tracing::warn!(path = %entry.path().display(), %error, "could not clear what a crash left");
+                }
             }
         }
-        Ok(shelf)
+        Ok((shelf, released))
+    }
+
+    /// The directory itself.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     fn dir(&self, name: &str) -> PathBuf {
@@ -118,24 +132,25 @@ impl Shelf {
     }
 
     pub(super) fn options(&self, name: &str) -> io::Result<Options> {
-        match fs::read(self.dir(name).join(OPTIONS)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                io::Error::other(format!("options of volume {name} cannot be read: {error}"))
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Options::default()),
-            Err(error) => Err(error),
-        }
+        read_options(&self.dir(name))
+            .map_err(|error| io::Error::other(format!("options of volume {name} cannot be read: {error}")))
     }
 
-    /// A project id that no volume has.
-    pub(super) fn free_project(&self) -> io::Result<u32> {
-        let mut next = FIRST_PROJECT;
+    /// A project id that no volume has and nobody else uses: another engine may have its volumes on the same file
+    /// system.
+    pub(super) fn free_project(&self, is_used: impl Fn(u32) -> io::Result<bool>) -> io::Result<u32> {
+        let mut own = std::collections::BTreeSet::new();
         for name in self.names()? {
-            if let Some(project) = self.options(&name)?.project() {
-                next = next.max(project.saturating_add(1));
+            own.extend(self.options(&name)?.project());
+        }
+        let last = own.last().map_or(FIRST_PROJECT - 1, |last| (*last).max(FIRST_PROJECT - 1));
+        // Above what was given out before, as long as there is something above.
+        for project in (last.saturating_add(1)..=LAST_PROJECT).chain(FIRST_PROJECT..=last) {
+            if !own.contains(&project) && !is_used(project)? {
+                return Ok(project);
             }
         }
-        Ok(next)
+        Err(io::Error::other("every project of the file system is in use"))
     }
 
     /// Makes a volume. `prepare` gets its data directory before anybody can see it.
@@ -153,12 +168,13 @@ impl Shelf {
             // Whatever the umask.
             fs::set_permissions(&new, fs::Permissions::from_mode(0o701))?;
             fs::set_permissions(&data, fs::Permissions::from_mode(0o755))?;
-            prepare(&data)?;
+            // Before the directory is prepared: whoever finds it half made learns which project it has.
             if !options.is_empty() {
                 let file = fs::File::create_new(new.join(OPTIONS))?;
                 serde_json::to_writer(&file, options)?;
                 file.sync_all()?;
             }
+            prepare(&data)?;
             renameat_with(CWD, &new, CWD, self.dir(name), RenameFlags::NOREPLACE)?;
             self.flush()
         })();
@@ -168,16 +184,17 @@ impl Shelf {
         made
     }
 
-    /// Removes a volume that is not mounted.
-    pub(super) fn take_away(&self, name: &str) -> io::Result<()> {
+    /// Removes a volume that is not mounted. Answers whether its data is gone too.
+    pub(super) fn take_away(&self, name: &str) -> io::Result<bool> {
         let gone = self.aside(GONE);
         fs::rename(self.dir(name), &gone)?;
         self.flush()?;
         // It is removed; what cannot be deleted now is tried again at the next start.
         if let Err(error) = clear(&gone) {
             tracing::warn!(volume = name, path = %gone.display(), %error, "could not delete a removed volume's data");
+            return Ok(false);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn aside(&self, prefix: &str) -> PathBuf {
@@ -191,6 +208,15 @@ impl Shelf {
     /// The renames survive a power cut.
     fn flush(&self) -> io::Result<()> {
         fs::File::open(&self.root)?.sync_all()
+    }
+}
+
+/// The options of the volume in a directory.
+fn read_options(dir: &Path) -> io::Result<Options> {
+    match fs::read(dir.join(OPTIONS)) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Options::default()),
+        Err(error) => Err(error),
     }
 }
 

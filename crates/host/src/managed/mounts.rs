@@ -2,18 +2,13 @@
 
 use std::{
     fs, io,
-    os::{fd::AsFd, unix::ffi::OsStringExt},
+    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::CWD,
     io::Errno,
-    mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
-        fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_bind_recursive, mount_change,
-        move_mount, unmount,
-    },
+    mount::{MountPropagationFlags, UnmountFlags, mount_bind_recursive, mount_change, unmount},
 };
 
 /// A line of the mount table.
@@ -82,26 +77,7 @@ pub(crate) fn mount_overlay(lowers: &[PathBuf], upper: &Path, work: &Path, targe
     if is_mounted(target)? {
         return Ok(());
     }
-    let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let each = lowers
-        .iter()
-        .try_for_each(|lower| fsconfig_set_string(overlay.as_fd(), "lowerdir+", lower.as_path()));
-    match each {
-        Ok(()) => {}
-        // Kernels before 6.7 know only the one string.
-        Err(Errno::INVAL) => {
-            let joined: Vec<String> =
-                lowers.iter().map(|lower| lower.to_string_lossy().into_owned()).collect();
-            fsconfig_set_string(overlay.as_fd(), "lowerdir", joined.join(":"))?;
-        }
-        Err(error) => return Err(error.into()),
-    }
-    fsconfig_set_string(overlay.as_fd(), "upperdir", upper)?;
-    fsconfig_set_string(overlay.as_fd(), "workdir", work)?;
-    fsconfig_create(overlay.as_fd())?;
-    let mount = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)?;
-    move_mount(mount.as_fd(), "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-    Ok(())
+    pintle_image::images::mount_overlay(lowers, upper, work, target, false).map_err(io::Error::other)
 }
 
 /// Makes `dir` a mount of its own whose mounts travel both ways.

@@ -31,6 +31,7 @@ use self::{
 };
 pub use self::{
     instructions::apply_instructions,
+    overlay::mount_overlay,
     types::{
         Change, ChangeKind, HistoryEntry, Holder, Image, Loaded, Options, Pulled, Pushed, Removed, Usage,
     },

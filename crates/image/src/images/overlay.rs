@@ -26,12 +26,19 @@ const PAGE: usize = 4095;
 /// Redirects and shared copies would follow attributes that came with an image; `docker diff` needs neither.
 const OPTIONS: [(&str, &str); 3] = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow")];
 
-/// Mounts an overlay at `target`. `lower` is topmost first and not empty.
-pub(super) fn mount_overlay(
+/// No option of any kernel.
+const NO_OPTION: &str = "pintle_asks";
+
+/// Mounts an overlay at `target`, in which device nodes work or do not. `lower` is topmost first and not empty.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn mount_overlay(
     lower: &[PathBuf],
     upper: &Path,
     work: &Path,
     target: &Path,
+    devices: bool,
 ) -> Result<(), ImageError> {
     let failed = |error: io::Error, said: String| {
         ImageError::internal(format!("mounting {}: {error}{said}", target.display())).because(error)
@@ -50,6 +57,10 @@ pub(super) fn mount_overlay(
     };
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|error| failed(error.into(), String::new()))?;
+    // Before Linux 6.5 every option is taken and only read in the end, of which nothing comes back.
+    if fsconfig_set_string(&fs, NO_OPTION, "").is_ok() {
+        return mount_classic(lower, upper, work, target, devices);
+    }
     for (key, value) in OPTIONS {
         // A kernel that lacks the feature lacks the danger.
         let _ = fsconfig_set_string(&fs, key, value);
@@ -63,8 +74,8 @@ pub(super) fn mount_overlay(
     for (at, path) in lower.iter().enumerate() {
         match set("lowerdir+", path)? {
             Ok(()) => {}
-            // Before Linux 6.8 there is only the one string.
-            Err(Errno::INVAL) if at == 0 => return mount_classic(lower, upper, work, target),
+            // Before Linux 6.7 there is only the one string.
+            Err(Errno::INVAL) if at == 0 => return mount_classic(lower, upper, work, target, devices),
             Err(error) => return Err(failed(error.into(), said(&fs))),
         }
     }
@@ -73,13 +84,21 @@ pub(super) fn mount_overlay(
     }
     let _ = fsconfig_set_string(&fs, "source", "overlay");
     fsconfig_create(&fs).map_err(|error| failed(error.into(), said(&fs)))?;
-    let mounted = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    let attributes = if devices { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_NODEV };
+    let mounted = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(|error| failed(error.into(), said(&fs)))?;
     move_mount(&mounted, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(|error| failed(error.into(), String::new()))
 }
 
-fn mount_classic(lower: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> Result<(), ImageError> {
+/// The same with mount(2), whose options fit one page.
+fn mount_classic(
+    lower: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    target: &Path,
+    devices: bool,
+) -> Result<(), ImageError> {
     let mut held = Vec::new();
     let mut names = Vec::new();
     for path in lower.iter().map(PathBuf::as_path).chain([upper, work]) {
@@ -92,12 +111,14 @@ fn mount_classic(lower: &[PathBuf], upper: &Path, work: &Path, target: &Path) ->
     let [lower @ .., upper, work] = names.as_slice() else {
         return Err(ImageError::internal("an overlay without directories"));
     };
-    let data = format!("lowerdir={},upperdir={upper},workdir={work}", lower.join(":"));
+    let options = OPTIONS.map(|(key, value)| format!("{key}={value}")).join(",");
+    let data = format!("lowerdir={},upperdir={upper},workdir={work},{options}", lower.join(":"));
     if data.len() > PAGE {
         return Err(ImageError::unsupported(format!("{} layers are too many for this kernel", lower.len())));
     }
     let data = CString::new(data).map_err(|error| ImageError::internal(error.to_string()))?;
-    mount("overlay", target, "overlay", MountFlags::empty(), data.as_c_str())
+    let flags = if devices { MountFlags::empty() } else { MountFlags::NODEV };
+    mount("overlay", target, "overlay", flags, data.as_c_str())
         .map_err(|error| ImageError::io("mounting", target, error))
 }
 
@@ -140,4 +161,41 @@ pub(super) fn unmount_all(path: &Path) -> Result<(), ImageError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Both ways of mounting show the same, whichever of them this kernel would take.
+    #[test]
+    fn both_ways_of_mounting_show_the_same() {
+        type Way = fn(&[PathBuf], &Path, &Path, &Path, bool) -> Result<(), ImageError>;
+        for (way, devices) in [(mount_overlay as Way, true), (mount_classic, true), (mount_classic, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let make = |name: &str| {
+                let path = dir.path().join(name);
+                fs::create_dir(&path).unwrap();
+                path
+            };
+            // Names that mount options would have to escape.
+            let (below, above) = (make("below,x=1"), make("above:colon"));
+            let (upper, work, target) = (make("upper"), make("work"), make("target"));
+            fs::write(below.join("name"), "below").unwrap();
+            fs::write(above.join("name"), "above").unwrap();
+            fs::write(below.join("only"), "below").unwrap();
+            way(&[above, below], &upper, &work, &target, devices).unwrap();
+            let read = |name: &str| fs::read_to_string(target.join(name)).unwrap();
+            assert_eq!((read("name"), read("only")), ("above".to_owned(), "below".to_owned()));
+            fs::write(target.join("written"), "").unwrap();
+            assert!(upper.join("written").exists());
+            let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            let line = table.lines().find(|line| line.contains(target.to_str().unwrap())).unwrap().to_owned();
+            unmount_all(&target).unwrap();
+            assert_eq!(line.contains("nodev"), !devices, "{line}");
+            assert!(!line.contains("redirect_dir=on") && !line.contains("metacopy=on"), "{line}");
+        }
+    }
 }

@@ -81,7 +81,7 @@ impl Images {
             fs::create_dir_all(&empty).map_err(|error| ImageError::io("creating", &empty, error))?;
             lower.push(empty);
         }
-        overlay::mount_overlay(&lower, &dir.join("rw/diff"), &dir.join("rw/work"), &merged)?;
+        overlay::mount_overlay(&lower, &dir.join("rw/diff"), &dir.join("rw/work"), &merged, true)?;
         Ok(merged)
     }
 
