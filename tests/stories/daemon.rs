@@ -74,7 +74,8 @@ fn a_start_that_is_refused_says_why() {
 
     // One good file is good before it is used, too.
     let file = refused.file("/* all of it */ {\"debug\": true, /* on */ \"labels\": [\"a=b\",],}");
-    let output = Command::new(PINTLE).args(["daemon", "--validate", "--config-file", &file]).output().unwrap();
+    let output =
+        Command::new(PINTLE).args(["daemon", "--validate", "--config-file", &file]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "configuration OK\n");
 
@@ -162,7 +163,10 @@ fn an_end_is_an_end_and_containers_live_on() {
         }
         assert!(Path::new(&format!("/proc/{pid}")).exists(), "SIG{name} ended the container");
         engine.boot(&[]);
-        assert_eq!(engine.sh("docker inspect -f '{{.State.Status}} {{.State.Pid}}' on").ok(), format!("running {pid}"));
+        assert_eq!(
+            engine.sh("docker inspect -f '{{.State.Status}} {{.State.Pid}}' on").ok(),
+            format!("running {pid}")
+        );
     }
     engine.sh("docker rm -f on").ok();
 }
@@ -303,7 +307,10 @@ fn tls_lets_in_whom_its_authority_knows() {
     let log = engine.daemon_log();
     let at = log.split("listens on tcp://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
     let docker = |flags: &[&str]| {
-        engine.sh(&format!("DOCKER_HOST= docker -H tcp://{at} {} version -f '{{{{.Server.Os}}}}'", flags.join(" ")))
+        engine.sh(&format!(
+            "DOCKER_HOST= docker -H tcp://{at} {} version -f '{{{{.Server.Os}}}}'",
+            flags.join(" ")
+        ))
     };
     assert_eq!(docker(&tls.client("client")).ok(), "linux");
     docker(&tls.client("stranger")).fails();

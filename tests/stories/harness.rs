@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -29,6 +29,8 @@ pub struct Engine {
     pub dir: PathBuf,
     child: Option<Child>,
     extra: Vec<String>,
+    /// Where the daemon's output goes, if not into a file.
+    listener: Option<Box<dyn Fn() -> OwnedFd + Send + Sync>>,
     /// Subnets that no other story's networks are in, held by a lock on this file.
     pool: (u8, fs::File),
 }
@@ -50,6 +52,16 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// What a script's process left behind.
+    pub fn new(script: &str, output: Output) -> Self {
+        Self {
+            script: script.to_owned(),
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// The trimmed standard output of a command that must succeed.
     #[track_caller]
     pub fn ok(self) -> String {
@@ -77,6 +89,13 @@ impl Engine {
 
     /// A fresh engine of `kind`, driven by `client`, with more daemon flags.
     pub fn start(kind: Kind, client: Client, extra: &[&str]) -> Self {
+        let mut engine = Self::prepared(kind, client, extra);
+        engine.boot(&[]);
+        engine
+    }
+
+    /// The same, to be booted.
+    pub fn prepared(kind: Kind, client: Client, extra: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("pintle-story-").tempdir_in("/tmp").unwrap().keep();
         fs::create_dir_all(dir.join("home/bin")).unwrap();
         let docker = match client {
@@ -87,15 +106,19 @@ impl Engine {
         };
         std::os::unix::fs::symlink(docker, dir.join("home/bin/docker")).unwrap();
         std::os::unix::fs::symlink(PINTLE, dir.join("home/bin/pintle")).unwrap();
-        let mut engine = Self {
+        Self {
             kind,
             dir,
             child: None,
             extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
+            listener: None,
             pool: pool(),
-        };
-        engine.boot(&[]);
-        engine
+        }
+    }
+
+    /// Sends the daemon's output somewhere else than into a file, from the next boot on.
+    pub fn speak_to(&mut self, listener: Box<dyn Fn() -> OwnedFd + Send + Sync>) {
+        self.listener = Some(listener);
     }
 
     /// Starts the daemon on the roots as they are and waits until it answers.
@@ -120,7 +143,13 @@ impl Engine {
     /// Starts the daemon and does not wait.
     pub fn spawn(&mut self, env: &[(&str, &str)]) {
         let dir = self.dir.display();
-        let log = fs::File::options().create(true).append(true).open(self.dir.join("daemon.log")).unwrap();
+        let log: OwnedFd = match &self.listener {
+            Some(listener) => listener(),
+            None => {
+                let file = fs::File::options().create(true).append(true).open(self.dir.join("daemon.log"));
+                file.unwrap().into()
+            }
+        };
         let mut command = match self.kind {
             Kind::Pintle => {
                 let mut command = Command::new(PINTLE);
@@ -218,7 +247,7 @@ impl Engine {
             .stdin(Stdio::null())
             .output()
             .expect("bash runs");
-        ran(script, output)
+        Ran::new(script, output)
     }
 
     /// A container image made of busybox alone, under `name`.
@@ -368,15 +397,6 @@ const APPLETS: &str = "sh cat echo ls mkdir rm sleep true false touch id env pwd
 
 fn which(name: &str) -> Option<PathBuf> {
     std::env::var("PATH").ok()?.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
-}
-
-fn ran(script: &str, output: Output) -> Ran {
-    Ran {
-        script: script.to_owned(),
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
 }
 
 /// Sends a signal by name to a process of ours.

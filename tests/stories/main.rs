@@ -8,19 +8,22 @@
     reason = "a story that cannot go on should stop"
 )]
 
+mod clients;
 mod cni;
 mod completion;
 mod containers;
 mod daemon;
 mod faults;
 mod foreign;
-#[expect(dead_code, reason = "the benchmarks use the rest")]
+mod guide;
 mod harness;
+mod hub;
 mod images;
 mod interop;
 mod kill_sweep;
 mod legacy;
 mod networks;
+mod operator;
 mod package;
 mod plugins;
 mod quickstart;

@@ -35,6 +35,12 @@ impl Registry {
         Self::start(dir, &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display()))
     }
 
+    /// One with a certificate.
+    pub fn secured(dir: &Path, certificate: &Path, key: &Path) -> Self {
+        let (certificate, key) = (certificate.display(), key.display());
+        Self::start(dir, &format!("  tls:\n    certificate: {certificate}\n    key: {key}\n"))
+    }
+
     fn start(dir: &Path, more: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");

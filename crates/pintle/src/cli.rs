@@ -66,6 +66,51 @@ pub struct Globals {
     pub version: Option<bool>,
 }
 
+/// The commands that come first in the help, by their kind.
+const GROUPS: [(&str, &[&str]); 2] = [
+    (
+        "Common commands",
+        &[
+            "run",
+            "exec",
+            "ps",
+            "logs",
+            "images",
+            "pull",
+            "push",
+            "login",
+            "logout",
+            "info",
+            "version",
+            "quickstart",
+        ],
+    ),
+    ("Management commands", &["container", "image", "network", "plugin", "system", "volume", "daemon"]),
+];
+
+/// The tree of commands, with a help that a reader finds something in.
+pub fn command() -> clap::Command {
+    let command = <Cli as clap::CommandFactory>::command();
+    let line = |name: &str| {
+        let sub = command.find_subcommand(name)?;
+        Some(format!("  {name:11} {}\n", sub.get_about()?))
+    };
+    let mut text = String::new();
+    for (title, names) in GROUPS {
+        text += &format!(
+            "\x1b[1;4m{title}:\x1b[0m\n{}\n",
+            names.iter().filter_map(|name| line(name)).collect::<String>()
+        );
+    }
+    let known = |name: &str| GROUPS.iter().any(|(_, names)| names.contains(&name));
+    let rest = command.get_subcommands().map(clap::Command::get_name).filter(|name| !known(name));
+    text += &format!("\x1b[1;4mCommands:\x1b[0m\n{}", rest.filter_map(line).collect::<String>());
+    let template = format!(
+        "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{text}\n\x1b[1;4mOptions:\x1b[0m\n{{options}}\n\nRun 'pintle COMMAND --help' for more information on a command.\n"
+    );
+    command.help_template(template)
+}
+
 impl Globals {
     /// What they say about the engine to use.
     pub fn selection(&self) -> Selection {

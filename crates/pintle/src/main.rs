@@ -17,6 +17,8 @@ mod grammar;
 mod json;
 mod man;
 mod quickstart;
+#[cfg(test)]
+mod reference;
 mod render;
 mod template;
 mod terminal;
@@ -26,7 +28,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 use crate::cli::{Cli, Command};
 use crate::client::ClientError;
@@ -73,13 +75,13 @@ fn run(as_plugin: bool, args: Vec<OsString>) -> anyhow::Result<()> {
     if let Some((words, describe)) = docker_plugin::completion(&args, as_plugin) {
         return commands::completion::answer(words, describe);
     }
-    let root = Cli::command();
+    let root = cli::command();
     let own_name = as_plugin.then_some(docker_plugin::NAME);
     let mut line = vec![OsString::from("pintle")];
     line.extend(grammar::normalise(&root, args, own_name));
     let cli = match root.try_get_matches_from(line).and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
-        Err(error) => return Err(usage(&error)),
+        Err(error) => return Err(usage(error)),
     };
     if let Command::Daemon(options) = cli.command {
         return pintle_daemon::run(*options);
@@ -107,9 +109,12 @@ fn start_log(debug: bool) {
     }
 }
 
-/// Clap's refusals with Docker's exit codes: 0 for help, 1 for missing arguments, 125 for unknown options.
-fn usage(error: &clap::Error) -> anyhow::Error {
-    use clap::error::ErrorKind;
+/// Clap's refusals with Docker's exit codes: 0 for help, 1 for too few or too many arguments, 125 for unknown options.
+fn usage(mut error: clap::Error) -> anyhow::Error {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let surplus = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(arg)) if !arg.starts_with('-'));
+    // Clap's tip, to put `--` before an unknown option, would send it to the container.
+    error.remove(ContextKind::Suggested);
     let code = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
         ErrorKind::MissingRequiredArgument
@@ -118,6 +123,7 @@ fn usage(error: &clap::Error) -> anyhow::Error {
         | ErrorKind::MissingSubcommand
         | ErrorKind::InvalidSubcommand
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => 1,
+        ErrorKind::UnknownArgument if surplus => 1,
         _ => 125,
     };
     let _ = error.print();

@@ -26,6 +26,8 @@ fn exit_codes_are_dockers() {
         (&["run"], 1),
         (&["nosuch"], 1),
         (&["ps", "--nosuch"], 125),
+        (&["plugin", "ls", "surplus"], 1),
+        (&["plugin", "set", "x"], 1),
         (&["ps"], 1),
         (&["run", "x"], 125),
         (&["plugin", "disable", "--force=false", "x"], 1),

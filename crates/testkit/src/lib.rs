@@ -11,3 +11,8 @@ pub mod ipam;
 pub mod network;
 pub mod report;
 pub mod volume;
+
+/// The guide's examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/plugin-authors.md")]
+struct Guide;

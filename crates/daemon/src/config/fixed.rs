@@ -2,6 +2,9 @@ use super::Config;
 
 macro_rules! fixed {
     ($($field:ident = $key:literal,)*) => {
+        /// What takes a restart.
+        pub(super) const FIXED: &[&str] = &[$($key),*];
+
         impl Config {
             /// A configuration that was read again, with the old values of what cannot change while the engine
             /// runs, and the keys where that makes a difference.

@@ -7,6 +7,7 @@ mod network_options;
 mod options;
 mod overlay;
 mod raw;
+pub mod reference;
 
 use std::{
     collections::BTreeMap,
@@ -333,17 +334,12 @@ fn warnings(raw: &Raw) -> Vec<String> {
         "raw-logs",
         "max-download-attempts",
     ];
-    let first = raw::KEYS
-        .iter()
-        .position(|key| *key == "allow-nondistributable-artifacts")
-        .unwrap_or(raw::KEYS.len());
-    let without_effect = &raw::KEYS[first..];
     let mut warnings = Vec::new();
     for key in raw.given() {
         if key.starts_with("containerd") {
             warnings
                 .push(format!("{key} has no effect: pintle carries its own runtime and needs no containerd"));
-        } else if without_effect.contains(&key) && !SILENT.contains(&key) {
+        } else if without_effect(key) && !SILENT.contains(&key) {
             warnings.push(format!("{key} has no effect in this version"));
         }
     }
@@ -351,6 +347,13 @@ fn warnings(raw: &Raw) -> Vec<String> {
         warnings.push("live-restore: containers always outlive the engine; false has no effect".to_owned());
     }
     warnings
+}
+
+/// Whether a key is read and changes nothing.
+fn without_effect(key: &str) -> bool {
+    let place = |wanted: &str| raw::KEYS.iter().position(|key| *key == wanted);
+    let first = place("allow-nondistributable-artifacts");
+    key.starts_with("containerd") || place(key).zip(first).is_some_and(|(key, first)| key >= first)
 }
 
 fn tls(raw: &Raw) -> Option<Tls> {

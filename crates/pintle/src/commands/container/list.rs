@@ -108,7 +108,8 @@ impl List {
     }
 }
 
-fn cells(container: &Value, whole: bool) -> Row {
+/// One container's row.
+pub fn cells(container: &Value, whole: bool) -> Row {
     let id = container.text("Id");
     let cut = |text: &str, most: usize| if whole { text.to_owned() } else { table::ellipsis(text, most) };
     let image = match container.text("Image") {

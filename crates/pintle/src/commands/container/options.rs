@@ -10,7 +10,7 @@ use crate::commands::completion::names;
 #[command(disable_help_flag = true)]
 pub struct ContainerOptions {
     /// Print this help
-    #[arg(long, action = clap::ArgAction::HelpLong)]
+    #[arg(long, action = clap::ArgAction::HelpShort)]
     pub help: Option<bool>,
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long = "add-host", value_name = "HOST:IP")]

@@ -1,5 +1,7 @@
 //! `start`, with or without attaching.
 
+use std::cell::RefCell;
+
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
@@ -35,10 +37,16 @@ impl Start {
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
         if !self.attach && !self.interactive {
-            return each(&self.containers, async |name| {
-                client.post(format!("/containers/{name}/start")).done().await.map(|()| name.to_owned())
+            let failed = RefCell::new(Vec::new());
+            let started = each(&self.containers, async |name| {
+                let started = client.post(format!("/containers/{name}/start")).done().await;
+                started.map(|()| name.to_owned()).inspect_err(|_| failed.borrow_mut().push(name.to_owned()))
             })
             .await;
+            if !failed.borrow().is_empty() {
+                eprintln!("Error: failed to start containers: {}", failed.borrow().join(", "));
+            }
+            return started;
         }
         let [name] = self.containers.as_slice() else {
             anyhow::bail!("you cannot start and attach multiple containers at once");

@@ -82,7 +82,7 @@ impl List {
             .value()
             .await?;
         let rows: Vec<Row> =
-            list.as_array().into_iter().flatten().flat_map(|image| self.rows(image)).collect();
+            list.as_array().into_iter().flatten().flat_map(|image| rows(image, self.no_trunc)).collect();
         let configured = context.config().ok().and_then(|c| c.setting("imagesFormat").map(str::to_owned));
         let format = self.format.clone().or_else(|| configured.filter(|_| !self.quiet));
         let columns = if self.digests { &WITH_DIGESTS } else { &COLUMNS };
@@ -90,56 +90,57 @@ impl List {
         print!("{text}");
         Ok(())
     }
+}
 
-    /// One row for each tag, one for an image without any.
-    fn rows(&self, image: &Value) -> Vec<Row> {
-        let named =
-            |key: &str| image.texts(key).into_iter().filter(|t| !t.starts_with("<none>")).collect::<Vec<_>>();
-        let (tags, digests) = (named("RepoTags"), named("RepoDigests"));
-        let digest_of = |repository: &str| {
-            digests
-                .iter()
-                .map(|d| split(d))
-                .find(|(name, _)| name == repository)
-                .map_or("<none>".to_owned(), |d| d.1)
-        };
-        if tags.is_empty() {
-            let (repository, digest) =
-                digests.first().map_or(("<none>".to_owned(), "<none>".to_owned()), |d| split(d));
-            return vec![self.row(image, &repository, "<none>", &digest)];
-        }
-        tags.iter()
-            .map(|tag| {
-                let (repository, tag) = split(tag);
-                self.row(image, &repository, &tag, &digest_of(&repository))
-            })
-            .collect()
+/// One row for each tag, one for an image without any.
+pub fn rows(image: &Value, whole: bool) -> Vec<Row> {
+    let named =
+        |key: &str| image.texts(key).into_iter().filter(|t| !t.starts_with("<none>")).collect::<Vec<_>>();
+    let (tags, digests) = (named("RepoTags"), named("RepoDigests"));
+    let digest_of = |repository: &str| {
+        digests
+            .iter()
+            .map(|d| split(d))
+            .find(|(name, _)| name == repository)
+            .map_or("<none>".to_owned(), |d| d.1)
+    };
+    if tags.is_empty() {
+        let (repository, digest) =
+            digests.first().map_or(("<none>".to_owned(), "<none>".to_owned()), |d| split(d));
+        return vec![cells(image, whole, &repository, "<none>", &digest)];
     }
+    tags.iter()
+        .map(|tag| {
+            let (repository, tag) = split(tag);
+            cells(image, whole, &repository, &tag, &digest_of(&repository))
+        })
+        .collect()
+}
 
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    fn row(&self, image: &Value, repository: &str, tag: &str, digest: &str) -> Row {
-        let id = image.text("Id");
-        let shown = if self.no_trunc {
-            id.to_owned()
-        } else {
-            id.trim_start_matches("sha256:").chars().take(12).collect()
-        };
-        let count = |key: &str, show: &dyn Fn(i64) -> String| match image.get(key).and_then(Value::as_i64) {
-            None | Some(-1) => "N/A".to_owned(),
-            Some(n) => show(n),
-        };
-        row([
-            ("Containers", count("Containers", &|n| n.to_string()).into()),
-            ("CreatedAt", time::stamp(image.number("Created")).into()),
-            ("CreatedSince", time::age(image.number("Created")).into()),
-            ("Digest", digest.into()),
-            ("ID", shown.into()),
-            ("Repository", repository.into()),
-            ("SharedSize", count("SharedSize", &|n| units::size(n as f64)).into()),
-            ("Size", units::size(image.number("Size") as f64).into()),
-            ("Tag", tag.into()),
-            ("UniqueSize", "N/A".into()),
-            ("VirtualSize", units::size4(image.number("Size") as f64).into()),
-        ])
-    }
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn cells(image: &Value, whole: bool, repository: &str, tag: &str, digest: &str) -> Row {
+    let id = image.text("Id");
+    let shown =
+        if whole { id.to_owned() } else { id.trim_start_matches("sha256:").chars().take(12).collect() };
+    let count = |key: &str, show: &dyn Fn(i64) -> String| match image.get(key).and_then(Value::as_i64) {
+        None | Some(-1) => "N/A".to_owned(),
+        Some(n) => show(n),
+    };
+    let unique = match image.get("SharedSize").and_then(Value::as_i64) {
+        None | Some(-1) => "N/A".to_owned(),
+        Some(shared) => units::size4((image.number("Size") - shared).max(0) as f64),
+    };
+    row([
+        ("Containers", count("Containers", &|n| n.to_string()).into()),
+        ("CreatedAt", time::stamp(image.number("Created")).into()),
+        ("CreatedSince", time::age(image.number("Created")).into()),
+        ("Digest", digest.into()),
+        ("ID", shown.into()),
+        ("Repository", repository.into()),
+        ("SharedSize", count("SharedSize", &|n| units::size(n as f64)).into()),
+        ("Size", units::size(image.number("Size") as f64).into()),
+        ("Tag", tag.into()),
+        ("UniqueSize", unique.into()),
+        ("VirtualSize", units::size4(image.number("Size") as f64).into()),
+    ])
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::commands::Done;
+use crate::commands::{Done, container, image};
 use crate::context::Context;
 use crate::json::Fields;
 use crate::render::format::{Columns, Row, Style, row};
@@ -32,8 +32,55 @@ const COLUMNS: Columns = Columns {
     quiet: "Type",
 };
 
-const DETAIL: Columns =
-    Columns { shown: &[("Name", "NAME"), ("Links", "LINKS"), ("Size", "SIZE")], hidden: &[], quiet: "Name" };
+const IMAGES: Columns = Columns {
+    shown: &[
+        ("Repository", "REPOSITORY"),
+        ("Tag", "TAG"),
+        ("ID", "IMAGE ID"),
+        ("CreatedSince", "CREATED"),
+        ("Size", "SIZE"),
+        ("SharedSize", "SHARED SIZE"),
+        ("UniqueSize", "UNIQUE SIZE"),
+        ("Containers", "CONTAINERS"),
+    ],
+    hidden: &[],
+    quiet: "ID",
+};
+
+const CONTAINERS: Columns = Columns {
+    shown: &[
+        ("ID", "CONTAINER ID"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Size", "SIZE"),
+        ("RunningFor", "CREATED"),
+        ("Status", "STATUS"),
+        ("Names", "NAMES"),
+    ],
+    hidden: &[],
+    quiet: "ID",
+};
+
+const VOLUMES: Columns = Columns {
+    shown: &[("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")],
+    hidden: &[],
+    quiet: "Name",
+};
+
+const CACHE: Columns = Columns {
+    shown: &[
+        ("ID", "CACHE ID"),
+        ("Type", "CACHE TYPE"),
+        ("Size", "SIZE"),
+        ("CreatedSince", "CREATED"),
+        ("LastUsedSince", "LAST USED"),
+        ("UsageCount", "USAGE"),
+        ("Shared", "SHARED"),
+    ],
+    hidden: &[],
+    quiet: "ID",
+};
 
 impl Df {
     /// Runs it.
@@ -97,31 +144,35 @@ fn line(kind: &str, total: usize, active: usize, size: i64, free: i64) -> Row {
     ])
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+/// As Docker's, table by table.
 fn detail(usage: &Value) -> Done {
-    let name = |v: &Value| {
-        let named = v.texts("RepoTags").into_iter().chain(v.texts("Names")).next();
-        let fallback = if v.text("Name").is_empty() { v.text("Id") } else { v.text("Name") };
-        named.unwrap_or_else(|| fallback.to_owned()).trim_start_matches('/').to_owned()
+    let of = |kind: &str| usage.list(kind).iter();
+    let images: Vec<Row> = of("Images").flat_map(|image| image::list::rows(image, false)).collect();
+    let containers: Vec<Row> =
+        of("Containers").map(|container| container::list::cells(container, false)).collect();
+    let volumes: Vec<Row> = of("Volumes").map(volume).collect();
+    let table = |title: &str, columns: &Columns, rows: &[Row]| -> Done {
+        println!("{title}\n\n{}", Style::default().render(columns, rows)?);
+        Ok(())
     };
-    for (title, key) in [("Images", "Images"), ("Containers", "Containers"), ("Local Volumes", "Volumes")] {
-        let rows: Vec<Row> = usage
-            .list(key)
-            .iter()
-            .map(|entry| {
-                let (links, size) = match key {
-                    "Images" => (entry.number("Containers"), entry.number("Size")),
-                    "Containers" => (i64::from(entry.text("State") == "running"), entry.number("SizeRw")),
-                    _ => (entry.at("UsageData").number("RefCount"), entry.at("UsageData").number("Size")),
-                };
-                row([
-                    ("Links", links.max(0).to_string().into()),
-                    ("Name", name(entry).into()),
-                    ("Size", units::size(size.max(0) as f64).into()),
-                ])
-            })
-            .collect();
-        println!("{title} space usage:\n\n{}", Style::default().render(&DETAIL, &rows)?);
-    }
+    table("Images space usage:", &IMAGES, &images)?;
+    table("Containers space usage:", &CONTAINERS, &containers)?;
+    table("Local Volumes space usage:", &VOLUMES, &volumes)?;
+    print!("Build cache usage: 0B\n\n{}", Style::default().render(&CACHE, &[])?);
     Ok(())
+}
+
+/// A volume of a plugin has no size that an engine knows.
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn volume(volume: &Value) -> Row {
+    let usage = volume.at("UsageData");
+    let size = match usage.get("Size").and_then(Value::as_i64) {
+        None | Some(..0) => "N/A".to_owned(),
+        Some(size) => units::size(size as f64),
+    };
+    row([
+        ("Links", usage.number("RefCount").max(0).to_string().into()),
+        ("Name", volume.text("Name").into()),
+        ("Size", size.into()),
+    ])
 }

@@ -43,11 +43,15 @@ impl Info {
 
 fn text(info: &Value) -> String {
     let mut out = String::from("Server:\n");
+    // A list is a heading and a line for each.
     let mut line = |name: &str, value: String| {
-        if !value.is_empty() {
+        if let Some(items) = value.strip_prefix('\n') {
+            let _ = writeln!(out, " {name}:\n  {}", items.replace('\n', "\n  "));
+        } else if !value.is_empty() {
             let _ = writeln!(out, " {name}: {value}");
         }
     };
+    let listed = |items: Vec<String>| items.iter().map(|item| format!("\n{item}")).collect::<String>();
     line("Containers", info.number("Containers").to_string());
     line(" Running", info.number("ContainersRunning").to_string());
     line(" Paused", info.number("ContainersPaused").to_string());
@@ -64,17 +68,20 @@ fn text(info: &Value) -> String {
     line("Cgroup Driver", info.text("CgroupDriver").to_owned());
     line("Cgroup Version", info.text("CgroupVersion").to_owned());
     let plugins = info.at("Plugins");
-    line("Plugins", " ".to_owned());
-    for kind in ["Volume", "Network", "Authorization", "Log"] {
-        line(&format!(" {kind}"), plugins.texts(kind).join(" "));
-    }
+    let kinds = ["Volume", "Network", "Authorization", "Log"]
+        .into_iter()
+        .filter(|kind| !plugins.texts(kind).is_empty());
+    line("Plugins", listed(kinds.map(|kind| format!("{kind}: {}", plugins.texts(kind).join(" "))).collect()));
     line("Swarm", info.at("Swarm").text("LocalNodeState").to_owned());
     let runtimes: Vec<&str> =
         info.at("Runtimes").as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
     line("Runtimes", runtimes.join(" "));
     line("Default Runtime", info.text("DefaultRuntime").to_owned());
     line("Init Binary", info.text("InitBinary").to_owned());
-    line("Security Options", info.texts("SecurityOptions").join(" "));
+    line(
+        "Security Options",
+        listed(info.texts("SecurityOptions").iter().map(|text| security(text)).collect()),
+    );
     line("Kernel Version", info.text("KernelVersion").to_owned());
     line("Operating System", info.text("OperatingSystem").to_owned());
     line("OSType", info.text("OSType").to_owned());
@@ -86,10 +93,28 @@ fn text(info: &Value) -> String {
     line("ID", info.text("ID").to_owned());
     line("Docker Root Dir", info.text("DockerRootDir").to_owned());
     line("Debug Mode", info.flag("Debug").to_string());
-    line("Labels", info.texts("Labels").join(" "));
+    line("Labels", listed(info.texts("Labels")));
     line("Experimental", info.flag("ExperimentalBuild").to_string());
-    line("Insecure Registries", info.at("RegistryConfig").texts("InsecureRegistryCIDRs").join(" "));
-    line("Registry Mirrors", info.at("RegistryConfig").texts("Mirrors").join(" "));
+    line("Insecure Registries", listed(info.at("RegistryConfig").texts("InsecureRegistryCIDRs")));
+    line("Registry Mirrors", listed(info.at("RegistryConfig").texts("Mirrors")));
     line("Live Restore Enabled", info.flag("LiveRestoreEnabled").to_string());
     out
+}
+
+/// `name=seccomp,profile=builtin` as a name and, below it, the rest.
+fn security(option: &str) -> String {
+    let mut shown = String::new();
+    for part in option.split(',') {
+        match part.split_once('=') {
+            Some(("name", name)) => shown.insert_str(0, name),
+            Some(("profile", profile)) => {
+                let _ = write!(shown, "\n Profile: {profile}");
+            }
+            Some((key, value)) => {
+                let _ = write!(shown, "\n {key}: {value}");
+            }
+            None => shown.push_str(part),
+        }
+    }
+    shown
 }
