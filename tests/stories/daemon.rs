@@ -69,7 +69,7 @@ fn a_start_that_is_refused_says_why() {
         "{said}"
     );
     let said = with("{\"seccomp-profile\": \"/nowhere.json\"}", &[]);
-    assert!(said.contains("/nowhere.json"), "{said}");
+    assert!(said.contains("seccomp-profile"), "{said}");
     assert!(!refused.dir.path().join("data").exists(), "a refused configuration made the data root");
 
     // One good file is good before it is used, too.
@@ -156,6 +156,8 @@ fn an_end_is_an_end_and_containers_live_on() {
         }
         assert_eq!(engine.stop(), Some(0), "after SIG{name}");
         for stream in &mut streams {
+            // The client's `stats` does not notice by itself that its engine has gone.
+            stream.kill().unwrap();
             stream.wait().unwrap();
         }
         for file in ["engine.pid", "engine.sock"] {

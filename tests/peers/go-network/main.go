@@ -200,7 +200,7 @@ type addresses struct {
 }
 
 func (a *addresses) GetCapabilities() (*ipam.CapabilitiesResponse, error) {
-	return &ipam.CapabilitiesResponse{RequiresRequestReplay: true}, nil
+	return &ipam.CapabilitiesResponse{}, nil
 }
 
 func (a *addresses) GetDefaultAddressSpaces() (*ipam.AddressSpacesResponse, error) {

@@ -97,6 +97,7 @@ impl Context {
 
     /// Reports what happened to a plugin, under the name that the client typed.
     pub(crate) fn emit(&self, action: PluginAction, id: &str, typed: &str) {
+        tracing::info!(plugin = typed, id, "plugin {}", action.as_str());
         let attributes = BTreeMap::from([("name".to_owned(), typed.to_owned())]);
         (self.events)(PluginEvent { action, id: id.to_owned(), name: typed.to_owned(), attributes });
     }

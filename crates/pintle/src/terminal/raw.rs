@@ -50,6 +50,13 @@ pub fn restore_on_panic() {
     let next = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         restore();
+        if info
+            .payload_as_str()
+            .is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe"))
+        {
+            // Whoever read our output has had enough: what a signal would have done.
+            std::process::exit(141);
+        }
         next(info);
     }));
 }
