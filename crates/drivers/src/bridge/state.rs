@@ -83,7 +83,8 @@ impl Networks {
             Some(IpAddr::V4(_)) => return Err(DriverError::invalid("the IPv6 address is an IPv4 address")),
             None => None,
         };
-        if v4.is_none() && network.settings.v4.is_some() || v6.is_none() && network.settings.v6.is_some() {
+        // A sandbox without IPv6 has no address of it, whatever the network has.
+        if v4.is_none() && (network.settings.v4.is_some() || v6.is_none() && network.settings.v6.is_some()) {
             return Err(DriverError::invalid(format!("endpoint {:.12} has no address", id.endpoint)));
         }
         let mac = wanted.mac.unwrap_or_else(|| mac_of(v4, &id.endpoint));

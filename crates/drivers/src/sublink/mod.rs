@@ -173,8 +173,9 @@ impl Inner {
         let mut networks = self.networks();
         let network = networks.get_mut(&request.id.network).ok_or_else(|| missing(&request.id.network))?;
         let wanted = &request.interface;
-        let lacks = |has: bool, address: Option<IpNet>| has && address.is_none();
-        if lacks(network.settings.v4, wanted.address) || lacks(network.settings.v6, wanted.address_v6) {
+        let has = &network.settings;
+        // A sandbox without IPv6 has no address of it, whatever the network has.
+        if wanted.address.is_none() && (has.v4 || wanted.address_v6.is_none() && has.v6) {
             return Err(DriverError::invalid(format!("endpoint {:.12} has no address", request.id.endpoint)));
         }
         let mac = match self.kind {
