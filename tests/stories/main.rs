@@ -25,6 +25,7 @@ mod legacy;
 mod networks;
 mod operator;
 mod package;
+mod plugin_networks;
 mod plugins;
 mod quickstart;
 mod registry;

@@ -213,10 +213,10 @@ fn the_examples_are_managed_plugins() {
 }
 
 /// A bridge of the host's, as an administrator made it.
-struct Bridge(String);
+pub struct Bridge(pub String);
 
 impl Bridge {
-    fn make(engine: &Engine) -> Self {
+    pub fn make(engine: &Engine) -> Self {
         let unique =
             engine.dir.display().to_string().replace(|letter: char| !letter.is_ascii_alphanumeric(), "");
         let name = format!("st{}", &unique[unique.len() - 6..]).to_lowercase();

@@ -25,6 +25,8 @@ pub struct Plugin {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub plugin_reference: String,
     pub settings: Value,
+    /// The networks that it was put in.
+    pub networks: Vec<String>,
     /// What it is doing, beside what it should do (`Enabled`): `disabled`, `starting`, `ready`, `degraded`,
     /// `backing-off`, `failed` or `stopping`.
     pub state: String,

@@ -1,13 +1,13 @@
 //! What handlers reach: narrow handles to the parts below, and nothing of its own but configuration.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use pintle_drivers::Overlay;
 use pintle_engine::{
     containers::Containers,
     events::{Event, Events, Kind},
-    networks::Networks,
+    networks::{Networks, PluginRooms},
     volumes::Volumes,
 };
 use pintle_host::Host;
@@ -26,6 +26,8 @@ pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) volumes: Volumes,
     pub(crate) networks: Networks,
+    /// The places of plugins in networks.
+    pub(crate) rooms: Arc<PluginRooms>,
     /// The driver of networks across hosts, which follows the others all the while.
     pub(crate) overlay: Option<Overlay>,
     pub(crate) events: Events,

@@ -12,11 +12,11 @@ use pintle_engine::{
     Journal,
     containers::{self, Containers},
     events::{Event, Events, Kind},
-    networks::{HostDrivers, Networks},
+    networks::{HostDrivers, Networks, PluginRooms},
     resolver::EmbeddedDns,
     volumes::Volumes,
 };
-use pintle_host::{Host, HostConfig, PluginEvent};
+use pintle_host::{Guest, Host, HostConfig, PluginEvent, PluginFilters, PluginNetworks};
 use pintle_image::Images;
 use pintle_runtime::Runtime;
 use pintle_store::Store;
@@ -99,6 +99,9 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         events.clone(),
     )
     .context("opening the networks")?;
+    // Before any request could ask for it.
+    let rooms = Arc::new(PluginRooms::new(&networks, &config.exec_root));
+    host.join_networks(Arc::clone(&rooms) as Arc<dyn PluginNetworks>);
     let containers = Containers::open(
         container_config(&config),
         journal,
@@ -119,6 +122,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         host,
         volumes,
         networks,
+        rooms,
         overlay: builtin.overlay,
         events,
         containers,
@@ -135,9 +139,17 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
 pub(crate) async fn restore(app: Arc<App>, restored: watch::Sender<bool>) {
     let containers = async {
         app.networks.prepare().await;
+        let plugins = app.host.list(&PluginFilters::default()).into_iter();
+        let guest = |plugin: pintle_host::Plugin| Guest {
+            id: plugin.id,
+            name: plugin.name,
+            networks: plugin.networks,
+        };
+        app.rooms.keep(plugins.map(guest).collect()).await;
         if let Err(error) = app.containers.restore().await {
             tracing::error!(%error, "not every container could be restored");
         }
+        app.rooms.begin();
         let _ = restored.send(true);
     };
     tokio::join!(containers, app.host.reconcile());

@@ -74,6 +74,12 @@ pub enum HostError {
     /// The package is not one that may be installed.
     #[error("{0}")]
     Package(String),
+    /// There is no such network for it to be in.
+    #[error("{0}")]
+    NoNetwork(String),
+    /// Its networks are made by plugins that need it themselves.
+    #[error("{0}")]
+    Cycle(String),
     /// A rule of this host forbids it.
     #[error("{0}")]
     Forbidden(String),
@@ -103,7 +109,7 @@ impl HostError {
     /// What callers may branch on.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::NotFound(_) | Self::NoNetwork(_) => ErrorKind::NotFound,
             Self::Ambiguous(_) | Self::Invalid(_) => ErrorKind::InvalidArgument,
             Self::Exists(_)
             | Self::AlreadyEnabled(_)
@@ -111,6 +117,7 @@ impl HostError {
             | Self::Disabled(_)
             | Self::Enabled(_)
             | Self::EnabledUpgrade(_)
+            | Self::Cycle(_)
             | Self::InUse { .. } => ErrorKind::Conflict,
             Self::Forbidden(_) => ErrorKind::Forbidden,
             Self::Unavailable(_) => ErrorKind::Unavailable,

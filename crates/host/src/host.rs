@@ -1,4 +1,4 @@
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use pintle_image::{Auth, Images, Progress};
 use pintle_runtime::{Runtime, Stats};
@@ -8,8 +8,8 @@ use tokio::io::AsyncRead;
 
 use crate::{
     Arrivals, DriverRef, EventSink, Holder, HostConfig, HostError, IpamDriverRef, Lease, NetworkDriverRef,
-    Plugin, PluginFilters, Pushed, VolumeDriverRef, arrivals::Roster, driver::Contract, lease::Leases,
-    legacy::Legacy, managed::Plugins,
+    Plugin, PluginFilters, PluginNetworks, Pushed, VolumeDriverRef, arrivals::Roster, driver::Contract,
+    lease::Leases, legacy::Legacy, managed::Plugins,
 };
 
 /// Every plugin of this host, legacy and managed. Cheap to clone. End it by [`Host::shutdown`]: its tasks
@@ -38,6 +38,12 @@ impl Host {
         let shared = (leases.clone(), roster.clone());
         let plugins = Plugins::open(config, store, images, runtime, shared, events).await?;
         Ok(Self { plugins, legacy, leases, roster })
+    }
+
+    /// Says who makes the networks that plugins are put in. Until then there are none; whoever makes networks needs the
+    /// host first, for their drivers.
+    pub fn join_networks(&self, networks: Arc<dyn PluginNetworks>) {
+        self.plugins.join_networks(networks);
     }
 
     /// Attaches to the plugins that outlived the last engine and starts the others that are wanted, in
@@ -120,7 +126,9 @@ impl Host {
         self.plugins.remove(name, force).await
     }
 
-    /// Changes a plugin's settings, all of `args` or none.
+    /// Changes a plugin's settings, all of `args` or none. Beside what its package lets be set, `pintle.networks=A,B`
+    /// puts it into networks; the empty list is what its package says. A plugin that would wait for itself, since it
+    /// is needed to make one of them, is refused with the members of the cycle.
     pub async fn set(&self, name: &str, args: &[String]) -> Result<(), HostError> {
         self.plugins.set(name, args).await
     }

@@ -11,6 +11,7 @@
 //! | `legacy` | plugins that somebody else started: discovery and activation |
 //! | `managed` | plugins that we install, start, watch, upgrade and remove |
 //! | `driver` | a plugin's contracts, as the engine holds them |
+//! | `networks` | the networks that plugins are in |
 //! | `lease` | who uses which plugin |
 //! | `arrivals` | which plugins came up |
 //! | `error` | what can go wrong, as kinds |
@@ -23,6 +24,7 @@ mod host;
 mod lease;
 mod legacy;
 mod managed;
+mod networks;
 mod plugin;
 pub mod remote;
 
@@ -33,6 +35,7 @@ pub use error::{ErrorKind, HostError};
 pub use host::Host;
 pub use lease::{Holder, Lease};
 pub use legacy::locate;
+pub use networks::{Guest, NetworkFacts, PluginNetworks, Room};
 pub use plugin::{
     CallStats, EventSink, Plugin, PluginAction, PluginEvent, PluginFilters, PluginState, Pushed,
 };

@@ -17,6 +17,8 @@ pub struct Plugin {
     pub config_text: String,
     /// What it runs with: the config's defaults with the user's overrides.
     pub settings: Settings,
+    /// The networks that the user put it in; none: as its package says.
+    pub networks: Vec<String>,
     /// Whether the user wants it running. Says nothing about whether it does: that is `state`.
     pub enabled: bool,
     /// Whether it runs, and if not, why.

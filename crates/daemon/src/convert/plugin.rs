@@ -23,6 +23,7 @@ pub(crate) fn plugin(plugin: host::Plugin) -> Plugin {
         plugin_reference: if plugin.reference.is_empty() { plugin.name.clone() } else { plugin.reference },
         name: plugin.name,
         settings: json!(plugin.settings),
+        networks: plugin.networks,
         state: state.to_owned(),
         reason,
         next_attempt,

@@ -20,7 +20,7 @@ const FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
 /// What a container's networks mean for its files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Surroundings {
+pub(crate) struct Surroundings {
     /// It is in the host's network.
     pub host_network: bool,
     /// It has no network but loopback.
@@ -42,7 +42,7 @@ pub(super) struct Surroundings {
 }
 
 /// Writes the three files into the container's directory.
-pub(super) fn write(container: &Container, dir: &Path, around: &Surroundings) -> Result<(), EngineError> {
+pub(crate) fn write(container: &Container, dir: &Path, around: &Surroundings) -> Result<(), EngineError> {
     let spec = &container.spec;
     let name = if spec.uts_mode == "host" { host_name() } else { container.hostname().to_owned() };
     std::fs::write(dir.join("hostname"), format!("{name}\n"))?;
@@ -151,6 +151,9 @@ fn hosts(
 ) -> Result<String, EngineError> {
     let mut text = match base {
         Some(base) => base,
+        None if spec.sysctls.get("net.ipv6.conf.all.disable_ipv6").is_some_and(|value| value == "1") => {
+            "127.0.0.1\tlocalhost\n".to_owned()
+        }
         None => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                  ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
             .to_owned(),

@@ -54,6 +54,7 @@ mod top;
 mod update;
 
 pub(crate) use filter::until;
+pub(crate) use hosts::{Surroundings, write as write_names};
 pub(crate) use names::new_id;
 pub use record::{Container, MountPoint};
 pub use request::{

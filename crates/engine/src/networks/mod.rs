@@ -11,6 +11,7 @@
 //! | `create`, `remove`, `pools`, `check` | making and removing networks, and their addresses |
 //! | `plan`, `sandbox`, `attach`, `detach`, `gateway`, `change` | a container's endpoints: up, down, and while it runs |
 //! | `life` | what an endpoint holds, purely |
+//! | `guests` | plugins in networks |
 //! | `predefined`, `recover`, `standing` | what boot does, and telling drivers again |
 //! | `book`, `record` | what is known, in memory and on disk |
 //! | `calls`, `drivers`, `kernel` | who is asked |
@@ -30,6 +31,7 @@ mod detach;
 mod drivers;
 mod filter;
 mod gateway;
+mod guests;
 mod kernel;
 mod life;
 mod look;
@@ -62,6 +64,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) use check::link;
 pub use drivers::{Driver, Drivers, HostDrivers, Ipam};
 pub use filter::{Filters, PruneFilters};
+pub use guests::PluginRooms;
 pub use model::{
     ContainerNetworks, Created, Endpoint, EndpointSpec, HostPort, IpamSpec, Member, Network, NetworkSpec,
     Port, PublishSpec, Subnet, SubnetSpec,
@@ -116,6 +119,8 @@ struct Inner {
     abilities: Abilities,
     standings: Standings,
     settling: Settling,
+    /// Plugins that may be in networks, by id.
+    guests: Mutex<HashSet<String>>,
     pruning: AtomicBool,
     /// Whether plugins had their first chance.
     plugins_up: watch::Sender<bool>,
@@ -185,6 +190,7 @@ impl Networks {
                 abilities: Abilities::default(),
                 standings: Standings::default(),
                 settling: Settling::default(),
+                guests: Mutex::default(),
                 pruning: AtomicBool::new(false),
                 plugins_up: watch::Sender::new(false),
                 arrived: watch::Sender::new(0),

@@ -1,6 +1,9 @@
 //! Making the world agree with the records when the engine starts, and telling drivers that came up since.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError},
+};
 
 use futures_util::{StreamExt, stream};
 use pintle_contract::network::{CreateEndpoint, EndpointId, Interface, Join, PortBinding, Protocol};
@@ -75,12 +78,16 @@ impl Networks {
             let left = facts.endpoints().filter(|endpoint| !endpoint.life.leaving);
             left.filter(|endpoint| !known.contains(&endpoint.container)).cloned().collect()
         };
-        for endpoint in stale {
+        // Looked at afterwards: who came in meanwhile is among them.
+        let guests = inner.guests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for endpoint in stale.into_iter().filter(|endpoint| !guests.contains(&endpoint.container)) {
             let path = namespace_path(&inner.namespaces, &endpoint.container);
             inner.take_away(endpoint, Home::Ends(&path)).await;
         }
-        for name in inner.kernel.bound(&inner.namespaces).await {
-            if !known.iter().any(|id| id.starts_with(&name)) {
+        let bound = inner.kernel.bound(&inner.namespaces).await;
+        let guests = inner.guests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for name in bound {
+            if !known.iter().chain(&guests).any(|id| id.starts_with(&name)) {
                 let path = inner.namespaces.join(&name);
                 if let Err(error) = inner.kernel.remove(&path).await {
                     tracing::warn!(namespace = %path.display(), %error, "is left of an engine before, and stays");

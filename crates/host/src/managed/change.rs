@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     launch::blocking,
-    mounts,
+    mounts, networking,
     owner::Owner,
     record::{Loaded, Package, Previous, Record},
     state::{Event, State},
@@ -31,10 +31,15 @@ impl Owner {
             return Err(HostError::Setting(self.record.last_error.clone().unwrap_or_default()));
         };
         let mut changed = loaded.clone();
-        apply_set(&changed.config, &mut changed.settings, args)
+        let (networks, args) = networking::split(args);
+        apply_set(&changed.config, &mut changed.settings, &args)
             .map_err(|error| HostError::Setting(error.to_string()))?;
         let before = std::mem::replace(&mut self.record.overrides, changed.overrides());
-        if let Err(error) = self.save() {
+        let stored = match &networks {
+            Some(networks) => self.set_networks(networks),
+            None => self.save(),
+        };
+        if let Err(error) = stored {
             self.record.overrides = before;
             return Err(error);
         }

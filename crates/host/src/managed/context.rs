@@ -1,14 +1,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
 use pintle_image::{Digest, Images};
 use pintle_store::{Store, Table};
 use tokio_util::task::TaskTracker;
 
-use super::{content::Contents, launch::Launcher, paths::Paths, record::Record, shared::Managed};
-use crate::{EventSink, HostConfig, HostError, PluginAction, PluginEvent, arrivals::Roster, lease::Leases};
+use super::{
+    content::Contents,
+    launch::Launcher,
+    names,
+    paths::Paths,
+    record::Record,
+    shared::{Managed, View},
+};
+use crate::{
+    EventSink, HostConfig, HostError, PluginAction, PluginEvent, PluginNetworks, arrivals::Roster,
+    lease::Leases,
+};
 
 /// What every managed plugin's owner needs.
 pub(crate) struct Context {
@@ -24,6 +34,10 @@ pub(crate) struct Context {
     pub(crate) events: EventSink,
     pub(crate) owners: TaskTracker,
     pub(crate) plugins: RwLock<BTreeMap<String, Arc<Managed>>>,
+    /// Who makes networks, once that is known.
+    pub(crate) networks: Arc<OnceLock<Arc<dyn PluginNetworks>>>,
+    /// Held while networks are chosen, so that two choices that each are fine make no cycle.
+    pub(crate) choosing: Mutex<()>,
 }
 
 impl Context {
@@ -93,6 +107,20 @@ impl Context {
 
     pub(crate) fn all(&self) -> Vec<Arc<Managed>> {
         self.plugins.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A plugin by full id, exact name or unique id prefix.
+    pub(crate) fn find(&self, text: &str) -> Result<Arc<Managed>, HostError> {
+        let all: Vec<(Arc<Managed>, Arc<View>)> =
+            self.all().into_iter().map(|managed| (Arc::clone(&managed), managed.view())).collect();
+        let known = all.iter().map(|(_, view)| names::Named {
+            id: &view.record.id,
+            name: &view.record.name,
+            origin: &view.record.reference,
+        });
+        let id = names::find(text, known)?;
+        let found = all.into_iter().find(|(_, view)| view.record.id == id);
+        found.map(|(managed, _)| managed).ok_or_else(|| HostError::NotFound(text.to_owned()))
     }
 
     /// Reports what happened to a plugin, under the name that the client typed.

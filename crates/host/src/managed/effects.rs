@@ -69,8 +69,14 @@ impl Owner {
     fn start(&mut self) {
         let Some(version) = self.version() else { return };
         self.cancel = CancellationToken::new();
-        let (launcher, limit, cancel) = (self.context.launcher.clone(), self.limit(), self.cancel.clone());
-        self.work.spawn(async move { Done::Launched(launcher.launch(&version, limit, &cancel).await) });
+        let (context, record) = (Arc::clone(&self.context), self.record.clone());
+        let (limit, cancel) = (self.limit(), self.cancel.clone());
+        self.work.spawn(async move {
+            if let Err(failure) = context.wait_for_needs(&record, &cancel).await {
+                return Done::Launched(Err(failure));
+            }
+            Done::Launched(context.launcher.launch(&version, limit, &cancel).await)
+        });
     }
 
     fn stop(&mut self) {

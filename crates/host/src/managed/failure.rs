@@ -33,6 +33,8 @@ pub(crate) enum StartFailure {
     WrongSocket { expected: String, found: Vec<String>, last_words: Vec<String> },
     #[error("still not listening on {} after {waited:?}{}", socket.display(), quoted(last_words))]
     Silent { socket: PathBuf, waited: Duration, last_words: Vec<String> },
+    #[error("its networks: {0}")]
+    Network(String),
     #[error("it was disabled while it was starting")]
     Cancelled,
     #[error("{0}")]

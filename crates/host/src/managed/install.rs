@@ -126,6 +126,7 @@ impl Plugins {
             reference,
             package,
             overrides: Vec::new(),
+            networks: Vec::new(),
             wanted: false,
             acknowledged: false,
             proven: false,

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,7 @@ use super::{
     spec,
 };
 use crate::{
-    HostError,
+    Guest, HostError, PluginNetworks, Room,
     arrivals::Roster,
     driver::Remotes,
     remote::{Client, PathMap},
@@ -43,6 +43,7 @@ pub(crate) struct Launcher {
     pub(crate) contents: Contents,
     pub(crate) runtime: Runtime,
     pub(crate) roster: Roster,
+    pub(crate) networks: Arc<OnceLock<Arc<dyn PluginNetworks>>>,
     pub(crate) stop_timeout: Duration,
 }
 
@@ -54,6 +55,7 @@ pub(crate) struct Version {
     pub(crate) loaded: Loaded,
     pub(crate) layers: Vec<Descriptor>,
     pub(crate) generation: u32,
+    pub(crate) networks: Vec<String>,
 }
 
 /// A plugin that runs and listens.
@@ -113,8 +115,10 @@ impl Launcher {
     ) -> Result<Running, StartFailure> {
         // A crash may have left a process of an earlier attempt.
         self.clear(&version.id).await?;
+        let room = self.open_room(version, cancel).await?;
+        failpoint!("host.start.networked");
         let (launcher, own) = (self.clone(), version.clone());
-        let (rootfs, config) = tokio::task::spawn_blocking(move || launcher.prepare(&own))
+        let (rootfs, config) = tokio::task::spawn_blocking(move || launcher.prepare(&own, room.as_ref()))
             .await
             .map_err(|error| StartFailure::Internal(error.to_string()))??;
         failpoint!("host.start.prepared");
@@ -139,8 +143,33 @@ impl Launcher {
         Ok(running)
     }
 
+    /// The plugin's place in its networks, if the user put it in any.
+    async fn open_room(
+        &self,
+        version: &Version,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Room>, StartFailure> {
+        if version.networks.is_empty() {
+            return Ok(None);
+        }
+        let Some(networks) = self.networks.get() else {
+            return Err(StartFailure::Network("this engine has no networks for plugins".into()));
+        };
+        let guest =
+            Guest { id: version.id.clone(), name: version.name.clone(), networks: version.networks.clone() };
+        match networks.open(&guest, cancel).await {
+            Ok(room) => Ok(Some(room)),
+            Err(_) if cancel.is_cancelled() => Err(StartFailure::Cancelled),
+            Err(error) => Err(StartFailure::Network(error.to_string())),
+        }
+    }
+
     /// Everything that must be there before the process is. Blocks.
-    fn prepare(&self, version: &Version) -> Result<(PathBuf, pintle_runtime::TaskConfig), StartFailure> {
+    fn prepare(
+        &self,
+        version: &Version,
+        room: Option<&Room>,
+    ) -> Result<(PathBuf, pintle_runtime::TaskConfig), StartFailure> {
         let (id, config) = (version.id.as_str(), &version.loaded.config);
         let sockets = self.paths.sockets(id);
         // A socket of an earlier life must not be taken for one of this.
@@ -161,7 +190,7 @@ impl Launcher {
             mounts::share(&shared).map_err(internal("sharing the plugin's propagated mount"))?;
         }
         let rootfs = self.contents.mount(id, &version.layers, version.generation)?;
-        let task = spec::task(id, &version.loaded, rootfs.clone(), &self.paths)?;
+        let task = spec::task(id, &version.loaded, rootfs.clone(), &self.paths, room)?;
         Ok((rootfs, task))
     }
 
@@ -276,9 +305,12 @@ impl Launcher {
         Ok(code)
     }
 
-    /// Removes whatever a plugin's process left, dead or alive: task, root file system, sockets.
+    /// Removes whatever a plugin's process left, dead or alive: task, networks, root file system, sockets.
     pub(crate) async fn clear(&self, id: &str) -> Result<(), HostError> {
         self.runtime.cleanup_orphan(id).await.map_err(internal_host)?;
+        if let Some(networks) = self.networks.get() {
+            networks.close(id).await;
+        }
         let (rootfs, sockets) = (self.paths.rootfs(id), self.paths.sockets(id));
         blocking(move || {
             mounts::unmount_below(&rootfs)?;

@@ -15,6 +15,8 @@ mod install;
 mod launch;
 mod mounts;
 mod names;
+mod networking;
+mod order;
 mod owner;
 mod package;
 mod paths;

@@ -93,6 +93,7 @@ pub(crate) fn spawn(context: &Arc<Context>, record: Record) -> Arc<Managed> {
 
 impl Owner {
     async fn run(mut self) {
+        let mut arrivals = self.context.roster.watch();
         let mut probes = tokio::time::interval(self.context.config.probe_interval);
         probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -119,6 +120,7 @@ impl Owner {
                     self.resumes = None;
                     self.apply(Event::Resume).await;
                 }
+                Some(news) = arrivals.next() => self.arrived(&news).await,
                 _ = probes.tick() => self.probe(),
             }
             self.publish();
@@ -380,6 +382,7 @@ impl Owner {
             loaded,
             layers: self.record.package.layers.clone(),
             generation: self.record.package.generation,
+            networks: self.record.networks.clone(),
         })
     }
 

@@ -2,7 +2,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -27,8 +27,8 @@ use super::{
     state::State,
 };
 use crate::{
-    DriverRef, EventSink, HostConfig, HostError, Plugin, PluginFilters, Pushed, arrivals::Roster,
-    driver::Contract, lease::Leases,
+    DriverRef, EventSink, HostConfig, HostError, Plugin, PluginFilters, PluginNetworks, Pushed,
+    arrivals::Roster, driver::Contract, lease::Leases,
 };
 
 /// How long a call waits for a plugin that is just starting.
@@ -53,11 +53,13 @@ impl Plugins {
     ) -> Result<Self, HostError> {
         let paths = Paths::new(&config);
         let contents = Contents::new(paths.clone(), images.blobs().clone());
+        let networks = Arc::default();
         let launcher = Launcher {
             paths: paths.clone(),
             contents: contents.clone(),
             runtime,
             roster: roster.clone(),
+            networks: Arc::clone(&networks),
             stop_timeout: config.stop_timeout,
         };
         let table = store.table("plugins");
@@ -74,6 +76,8 @@ impl Plugins {
             events,
             owners: TaskTracker::new(),
             plugins: RwLock::default(),
+            networks,
+            choosing: Mutex::default(),
         });
         let records: BTreeMap<String, Record> = context.table.list()?.into_iter().collect();
         let (cleaner, ids) = (Arc::clone(&context), records.keys().cloned().collect::<Vec<_>>());
@@ -96,6 +100,11 @@ impl Plugins {
         *context.plugins.write().unwrap_or_else(PoisonError::into_inner) = owners;
         context.collect().await;
         Ok(Self { context, pending: Arc::default() })
+    }
+
+    /// Says who makes networks. Only the first time counts.
+    pub(crate) fn join_networks(&self, networks: Arc<dyn PluginNetworks>) {
+        let _ = self.context.networks.set(networks);
     }
 
     /// Attaches to what runs and starts what is wanted, all at once. No process can be left that no record tells
@@ -133,16 +142,7 @@ impl Plugins {
     }
 
     pub(crate) fn find(&self, text: &str) -> Result<Arc<Managed>, HostError> {
-        let all: Vec<(Arc<Managed>, Arc<View>)> =
-            self.context.all().into_iter().map(|managed| (Arc::clone(&managed), managed.view())).collect();
-        let known = all.iter().map(|(_, view)| names::Named {
-            id: &view.record.id,
-            name: &view.record.name,
-            origin: &view.record.reference,
-        });
-        let id = names::find(text, known)?;
-        let found = all.into_iter().find(|(_, view)| view.record.id == id);
-        found.map(|(managed, _)| managed).ok_or_else(|| HostError::NotFound(text.to_owned()))
+        self.context.find(text)
     }
 
     /// Sends a command and waits for its answer. What was begun goes on if the caller stops waiting.

@@ -17,6 +17,9 @@ pub(crate) struct Record {
     /// The user's changes, as `set` takes them. Everything else comes from the package.
     #[serde(default)]
     pub(crate) overrides: Vec<String>,
+    /// The networks that the user puts it in, in the place of what the package says. None: as the package says.
+    #[serde(default)]
+    pub(crate) networks: Vec<String>,
     #[serde(default)]
     pub(crate) wanted: bool,
     /// Whether the user was told that it is enabled. An `enable` that failed leaves a plugin wanted, and when it

@@ -81,6 +81,7 @@ impl View {
             config,
             config_text: record.package.config.clone(),
             settings,
+            networks: record.networks.clone(),
             enabled: record.wanted,
             state: self.plugin_state(),
             restarts: record.restarts,

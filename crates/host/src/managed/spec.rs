@@ -22,6 +22,7 @@ use pintle_runtime::{
 use pintle_wire::config::{Device, SeccompProfile};
 
 use super::{failure::StartFailure, paths::Paths, record::Loaded};
+use crate::Room;
 
 /// Where a plugin finds its socket directory.
 const SOCKETS_INSIDE: &str = "/run/docker/plugins";
@@ -34,6 +35,7 @@ pub(crate) fn task(
     loaded: &Loaded,
     rootfs: PathBuf,
     paths: &Paths,
+    room: Option<&Room>,
 ) -> Result<TaskConfig, StartFailure> {
     let config = &loaded.config;
     let mut spec = default_spec(cgroup_setup());
@@ -48,7 +50,11 @@ pub(crate) fn task(
         !taken.contains(place) || !(place.starts_with("/dev") || place.starts_with("/sys"))
     });
     all.push(bind(&paths.sockets(id), SOCKETS_INSIDE, &["rbind", "rw", "rshared"]));
-    if !config.network.kind.is_empty() {
+    if let Some(room) = room {
+        for (file, inside) in room.files.iter().filter(|(_, inside)| !taken.contains(inside)) {
+            all.push(bind(file, &inside.to_string_lossy(), &["rbind", "rw"]));
+        }
+    } else if !config.network.kind.is_empty() {
         for file in ["/etc/hosts", "/etc/resolv.conf"] {
             if Path::new(file).exists() && !taken.iter().any(|place| place == Path::new(file)) {
                 all.push(bind(Path::new(file), file, &["rbind", "ro"]));
@@ -60,7 +66,7 @@ pub(crate) fn task(
     }
     all.append(&mut mounts);
     spec.set_mounts(Some(all));
-    linux(&mut spec, loaded)?;
+    linux(&mut spec, loaded, room)?;
 
     let mut task = TaskConfig::new(id, rootfs, spec);
     task.seccomp = match config.linux.seccomp.as_ref().map(|seccomp| &seccomp.profile) {
@@ -157,7 +163,7 @@ fn bind(source: &Path, destination: &str, options: &[&str]) -> Mount {
     mount
 }
 
-fn linux(spec: &mut Spec, loaded: &Loaded) -> Result<(), StartFailure> {
+fn linux(spec: &mut Spec, loaded: &Loaded, room: Option<&Room>) -> Result<(), StartFailure> {
     let config = &loaded.config;
     let mut rules = default_device_rules();
     let mut nodes = Vec::new();
@@ -175,13 +181,18 @@ fn linux(spec: &mut Spec, loaded: &Loaded) -> Result<(), StartFailure> {
         return Err(StartFailure::Internal("the default spec has no linux part".into()));
     };
     let shared = |kind| match kind {
-        LinuxNamespaceType::Network => config.network.kind == "host",
+        LinuxNamespaceType::Network => config.network.kind == "host" && room.is_none(),
         LinuxNamespaceType::Ipc => config.ipc_host,
         LinuxNamespaceType::Pid => config.pid_host,
         _ => false,
     };
     let mut namespaces = linux.namespaces().clone().unwrap_or_default();
     namespaces.retain(|namespace| !shared(namespace.typ()));
+    if let Some(room) = room {
+        for namespace in namespaces.iter_mut().filter(|one| one.typ() == LinuxNamespaceType::Network) {
+            namespace.set_path(Some(room.namespace.clone()));
+        }
+    }
     linux.set_namespaces(Some(namespaces)).set_devices((!nodes.is_empty()).then_some(nodes));
     if let Some(resources) = linux.resources_mut() {
         resources.set_devices(Some(rules));
