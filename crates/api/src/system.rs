@@ -165,6 +165,8 @@ pub struct Info {
     pub product_license: String,
     #[serde(rename = "DefaultAddressPools", skip_serializing_if = "Option::is_none")]
     pub default_address_pools: Option<Vec<Value>>,
+    #[serde(rename = "FirewallBackend", skip_serializing_if = "Option::is_none")]
+    pub firewall_backend: Option<FirewallBackend>,
     #[serde(rename = "CDISpecDirs")]
     pub cdi_spec_dirs: Vec<String>,
     #[serde(rename = "Warnings")]
@@ -180,6 +182,15 @@ pub struct Plugins {
     pub network: Vec<String>,
     pub authorization: Option<Vec<String>>,
     pub log: Vec<String>,
+}
+
+/// What filters packets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct FirewallBackend {
+    pub driver: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub info: Vec<[String; 2]>,
 }
 
 /// A revision of a part.

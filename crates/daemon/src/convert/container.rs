@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use pintle_api::{
     StringMap,
     container::{self, Config, MountPoint, Summary, SummaryHostConfig, SummaryNetworks, Words},
-    host_config::HostConfig,
+    host_config::{HostConfig, PortBinding},
     inspect::{self, GraphDriver, NetworkSettings},
     time,
     version::ApiVersion,
@@ -91,7 +91,7 @@ pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::C
         size_rw: around.size.map(|size| signed(size.rw)),
         size_root_fs: around.size.map(|size| signed(size.root)),
         mounts: mounts(container),
-        config: config(container),
+        config: Config { mac_address: main_mac_address(container), ..config(container) },
         network_settings,
         ..inspect::Container::default()
     }
@@ -120,6 +120,12 @@ fn state(container: &Container) -> inspect::State {
         ),
         finished_at: time::or_never(life.exit().and_then(|exit| exit.finished_at)),
     }
+}
+
+/// The address that the container wants of its main network, which was the container's own once.
+fn main_mac_address(container: &Container) -> String {
+    let wish = container.spec.networks.get(network_mode(container));
+    wish.map_or_else(String::new, |wish| wish.mac_address.clone())
 }
 
 /// The client's document with what the image added.
@@ -187,7 +193,21 @@ fn host_config(container: &Container, cgroupns_mode: &str, default_shm_size: i64
     if host.readonly_paths.is_none() && !spec.privileged {
         host.readonly_paths = Some(pintle_runtime::spec::readonly_paths());
     }
-    host.port_bindings.get_or_insert_default();
+    if network_mode(container) == "bridge" {
+        // On the default bridge a link is shown as the path that it once was.
+        for link in host.links.iter_mut().flatten() {
+            let (name, alias) = link.split_once(':').unwrap_or((link, link));
+            let (name, alias) = (name.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias));
+            *link = format!("/{name}:/{}/{alias}", container.name);
+        }
+    }
+    for bindings in host.port_bindings.get_or_insert_default().values_mut() {
+        let bindings = bindings.get_or_insert_default();
+        if bindings.is_empty() {
+            // As Docker says it: any port of the host.
+            bindings.push(PortBinding::default());
+        }
+    }
     host
 }
 

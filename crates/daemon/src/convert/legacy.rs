@@ -49,6 +49,7 @@ pub(crate) fn info(info: &Info, version: ApiVersion) -> Result<Value, Failure> {
         add(&mut all, json!({ "RegistryConfig": none }));
     }
     if !since(version, 49) {
+        all.remove("FirewallBackend");
         for part in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
             let expected = all.get(part).map_or(Value::Null, |commit| commit["ID"].clone());
             let part = [(part.to_owned(), json!({ "Expected": expected }))];

@@ -160,7 +160,8 @@ pub(crate) fn port_map(networks: &ContainerNetworks) -> BTreeMap<String, Option<
     let bindings = |ports: &Vec<networks::HostPort>| {
         let binding = |at: &networks::HostPort| PortBinding {
             host_ip: at.ip.to_string(),
-            host_port: at.port.to_string(),
+            // Reached by the container's own address there is no port of the host's.
+            host_port: if at.port == 0 { String::new() } else { at.port.to_string() },
         };
         (!ports.is_empty()).then(|| ports.iter().map(binding).collect())
     };

@@ -39,8 +39,14 @@ pub(crate) async fn attach(app: Arc<App>, call: Call) -> Outcome {
         stdout: query.truth("stdout"),
         stderr: query.truth("stderr"),
     };
-    let attached = app.containers().await.attach(&call.name, options).await?;
-    let source = Source { backlog: attached.backlog, connection: attached.connection, ..Source::default() };
+    let containers = app.containers().await;
+    let attached = containers.attach(&call.name, options).await?;
+    let source = Source {
+        backlog: attached.backlog,
+        connection: attached.connection,
+        settled: Some(Box::pin(containers.run_ended(&call.name))),
+        ..Source::default()
+    };
     let joint = Joint { stdin: options.stdin, detach: attached.tty.then_some(keys) };
     let content_type = content_type(&call, attached.tty);
     hand_over(&app, call.offer, content_type, source, joint)

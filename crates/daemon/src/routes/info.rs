@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::Utc;
 use pintle_api::{
-    system::{Commit, IndexConfig, Info, Plugins, RegistryConfig},
+    system::{Commit, FirewallBackend, IndexConfig, Info, Plugins, RegistryConfig},
     time,
 };
 use pintle_runtime::cgroup::{Available, Hierarchies};
@@ -95,6 +95,7 @@ pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
         runc_commit: Commit { id: VERSION.to_owned() },
         init_commit: Commit { id: VERSION.to_owned() },
         security_options: security_options(&config),
+        firewall_backend: Some(FirewallBackend { driver: "nftables".to_owned(), info: Vec::new() }),
         cdi_spec_dirs: Vec::new(),
         warnings: Some(warnings(&config, available)),
         ..Info::default()

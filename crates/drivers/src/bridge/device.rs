@@ -9,6 +9,9 @@ use super::options::Settings;
 /// What the note on a bridge of ours begins with.
 const MARK: &str = "pintle";
 
+/// The smallest largest packet of a link that has IPv6 (RFC 8200, section 5).
+const SMALLEST_V6: u32 = 1280;
+
 /// Whose bridge one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -85,7 +88,10 @@ fn dress(
     if owner == Owner::Driver {
         let of = |family, key| Sysctl::of_link(family, "conf", name, key);
         let mut settled = Vec::new();
-        if has_ipv6(host)? {
+        let too_small = settings.mtu.is_some_and(|mtu| mtu < SMALLEST_V6);
+        if too_small && settings.v6.is_none() {
+            // The kernel has no IPv6 on such links, and no settings of it.
+        } else if has_ipv6(host)? {
             let off = if settings.v6.is_some() { "0" } else { "1" };
             settled.push((of("ipv6", "disable_ipv6"), off.to_owned()));
             // A container must not tell the host where to route.

@@ -39,10 +39,10 @@ pub(super) const LAYOUT: [&str; 15] = [
      meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @anywhere6; }",
     // A neighbour can send frames with a loopback address to this host; only its own processes may use one.
     "chain prerouting { type nat hook prerouting priority -100; policy accept; \
-     ip daddr 127.0.0.0/8 return; fib daddr type local jump published; }",
-    // The kernel does not route from ::1; a relay carries these.
+     ip daddr 127.0.0.0/8 return; ip6 daddr fe80::/10 return; fib daddr type local jump published; }",
+    // The kernel does not route from ::1, nor answers to addresses of a link; a relay carries these.
     "chain output { type nat hook output priority -100; policy accept; \
-     ip6 daddr ::1 return; fib daddr type local jump published; }",
+     ip6 daddr { ::1, fe80::/10 } return; fib daddr type local jump published; }",
     "chain postrouting { type nat hook postrouting priority 100; policy accept; }",
     "chain forward { type filter hook forward priority 0; policy accept; \
      ct state established,related accept; iifname vmap @from; oifname vmap @to; }",

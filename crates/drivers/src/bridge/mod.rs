@@ -269,6 +269,7 @@ impl Inner {
 
     fn delete_endpoint(&self, id: &EndpointId) -> Result<(), DriverError> {
         self.revoke(id)?;
+        self.close_routed(id)?;
         let (link, ending) = match self.networks().endpoint(id) {
             Ok((_, endpoint)) => (endpoint.link.clone(), endpoint.ending),
             Err(_) => return Ok(()),
@@ -327,14 +328,14 @@ impl NetworkDriver for Bridge {
         Ok(NetworkCapabilities { gateway_check: true, ..NetworkCapabilities::default() })
     }
 
-    /// A network on which the host has no address needs no gateway.
+    /// A network on which the host has no address needs no gateway; nor does an internal one whose bridge has none.
     async fn gateway_check(&self, options: &Options) -> Result<GatewayCheck, DriverError> {
         let request = CreateNetwork { options: options.clone(), ..CreateNetwork::default() };
         let generic = request.generic();
         let isolated = |label: &str| generic.get(label).is_some_and(|mode| mode == "isolated");
         let internal = request.internal();
         Ok(GatewayCheck {
-            skip_ipv4: internal && isolated(label::GATEWAY_MODE_V4),
+            skip_ipv4: internal && (isolated(label::GATEWAY_MODE_V4) || options::inhibits_ipv4(&generic)?),
             skip_ipv6: internal && isolated(label::GATEWAY_MODE_V6),
         })
     }

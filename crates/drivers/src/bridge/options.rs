@@ -121,7 +121,7 @@ impl Settings {
             internal,
             icc: truth(&options, label::ICC)?.unwrap_or(true),
             masquerade: truth(&options, label::MASQUERADE)?.unwrap_or(true),
-            inhibit_ipv4: truth(&options, label::INHIBIT_IPV4)?.unwrap_or(false),
+            inhibit_ipv4: inhibits_ipv4(&options)?,
             mtu: mtu(&options, v6.is_some())?,
             host_binding: address(&options, label::HOST_BINDING)?.filter(|ip: &IpAddr| !ip.is_unspecified()),
             host_ipv4: address(&options, label::HOST_IPV4)?,
@@ -177,6 +177,11 @@ impl Settings {
         }
         None
     }
+}
+
+/// Whether the bridge is to have no IPv4 address.
+pub(super) fn inhibits_ipv4(options: &BTreeMap<String, String>) -> Result<bool, DriverError> {
+    Ok(truth(options, label::INHIBIT_IPV4)?.unwrap_or(false))
 }
 
 type Subnets = (Option<Subnet<Ipv4Net>>, Option<Subnet<Ipv6Net>>);

@@ -93,11 +93,66 @@ impl Inner {
         Ok(Some(bindings))
     }
 
+    /// Opens the ports that are reached by the container's own address.
+    pub(super) fn open_routed(&self, id: &EndpointId, wanted: &[PortBinding]) -> Result<(), DriverError> {
+        let routed = {
+            let networks = self.networks();
+            let (network, endpoint) = networks.endpoint(id)?;
+            let settings = &network.settings;
+            let families = [
+                (self.families.v4, settings.mode_v4, endpoint.address(true)),
+                (self.families.v6, settings.mode_v6, endpoint.address(false)),
+            ];
+            let own = families.into_iter().filter_map(|(filtered, mode, own)| {
+                own.filter(|_| filtered && mode == GatewayMode::Routed && !settings.internal)
+            });
+            let opening = |own: IpAddr| {
+                wanted
+                    .iter()
+                    .filter(move |port| port.host_ip.is_none_or(|at| at.is_ipv4() == own.is_ipv4()))
+                    .map(move |port| Opening {
+                        protocol: port.protocol,
+                        host: None,
+                        container: (own, port.port),
+                    })
+            };
+            own.flat_map(opening).collect::<Vec<_>>()
+        };
+        self.commit_routed(&routed)?;
+        if let Some(endpoint) = self.networks().endpoint_mut(id) {
+            endpoint.routed = routed;
+        }
+        Ok(())
+    }
+
+    pub(super) fn close_routed(&self, id: &EndpointId) -> Result<(), DriverError> {
+        let routed = self.networks().endpoint_mut(id).map(|endpoint| endpoint.routed.clone());
+        let changes: Vec<Change> = routed.iter().flatten().map(Opening::close).collect::<Result<_, _>>()?;
+        if !changes.is_empty() {
+            self.table.commit(&changes)?;
+            if let Some(endpoint) = self.networks().endpoint_mut(id) {
+                endpoint.routed.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_routed(&self, routed: &[Opening]) -> Result<(), DriverError> {
+        let changes: Vec<Change> = routed.iter().map(Opening::open).collect::<Result<_, _>>()?;
+        if !changes.is_empty() {
+            self.table.commit(&changes)?;
+        }
+        Ok(())
+    }
+
     /// Closes the ports of an endpoint. When this is done others can have them.
     pub(super) fn revoke(&self, id: &EndpointId) -> Result<(), DriverError> {
         let published = self.networks().endpoint_mut(id).and_then(|endpoint| endpoint.published.take());
         let Some(published) = published else { return Ok(()) };
         let closed = self.close(&published);
+        let routed = self.networks().endpoint(id).map(|(_, endpoint)| endpoint.routed.clone());
+        // They are open as long as the endpoint is in its sandbox.
+        self.commit_routed(&routed.unwrap_or_default())?;
         match closed {
             Ok(()) => end(published),
             // It can be tried again.

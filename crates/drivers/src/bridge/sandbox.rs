@@ -2,9 +2,9 @@
 
 use pintle_contract::{
     DriverError,
-    network::{EndpointId, InterfaceName, Join, Joined},
+    network::{EndpointId, InterfaceName, Join, Joined, port_map},
 };
-use pintle_netlink::{ErrorKind, Handle, LinkKind, LinkName, Namespace, NewLink, PortOptions};
+use pintle_netlink::{Error, ErrorKind, Handle, LinkKind, LinkName, Namespace, NewLink, PortOptions};
 
 use crate::interface::free_name;
 
@@ -41,7 +41,7 @@ impl Inner {
                 Some(there) => there,
                 None => {
                     handle.remove_link(&link)?;
-                    handle.add_veth(&outer, &inner, &sandbox)?;
+                    handle.add_veth(&outer, &inner, &sandbox).map_err(|error| taken(error, &link, &name))?;
                     name
                 }
             },
@@ -54,10 +54,12 @@ impl Inner {
                 return Err(error.into());
             }
         }
+        self.open_routed(&request.id, &port_map(&request.options))?;
         Ok(joined(&settings, &name))
     }
 
     pub(super) fn leave(&self, id: &EndpointId) -> Result<(), DriverError> {
+        self.close_routed(id)?;
         let link = match self.networks().endpoint(id) {
             Ok((_, endpoint)) => endpoint.link.clone(),
             Err(_) => return Ok(()),
@@ -72,6 +74,7 @@ impl Inner {
     /// To remove a link the kernel waits until no packet is on its way through it. Where the sandbox ends anyway, that
     /// can go on while the next container starts, even with the same addresses: the port is mute.
     pub(super) fn leave_ending(&self, id: &EndpointId) -> Result<(), DriverError> {
+        self.close_routed(id)?;
         let link = match self.networks().endpoint(id) {
             Ok((_, endpoint)) => endpoint.link.clone(),
             Err(_) => return Ok(()),
@@ -85,6 +88,15 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// That an interface's name is taken reads as it does where interfaces are moved and renamed.
+fn taken(error: Error, link: &LinkName, name: &LinkName) -> DriverError {
+    if error.kind() == ErrorKind::Exists {
+        let text = format!("error renaming interface \"{link}\" to \"{name}\": file exists");
+        return DriverError::new(pintle_contract::ErrorKind::Conflict, text);
+    }
+    error.into()
 }
 
 fn joined(settings: &Settings, name: &LinkName) -> Joined {

@@ -38,6 +38,9 @@ pub(super) struct Endpoint {
     /// The link ends with its sandbox, which is about to be removed.
     pub(super) ending: bool,
     pub(super) published: Option<Published>,
+    /// What is open of it as long as it is in its sandbox: where containers are reached by their own addresses, it need
+    /// not be their way out for that.
+    pub(super) routed: Vec<Opening>,
 }
 
 /// The ports of an endpoint, as long as they are open.
@@ -93,7 +96,8 @@ impl Networks {
             // Told again: a port that is open stays open.
             Some(known) => (known.v4, known.v6, known.mac) = (v4, v6, mac),
             None => {
-                let endpoint = Endpoint { v4, v6, mac, link, ending: false, published: None };
+                let endpoint =
+                    Endpoint { v4, v6, mac, link, ending: false, published: None, routed: Vec::new() };
                 network.endpoints.insert(id.endpoint.clone(), endpoint);
             }
         }

@@ -20,6 +20,11 @@ impl PoolBase {
         Ok(Self { base: base.trunc(), size })
     }
 
+    /// The same block cut into pools of another size, if they fit into it.
+    pub(super) fn cut_by(self, size: u8) -> Option<Self> {
+        Self::new(self.base, size).ok()
+    }
+
     /// Whether its pools are IPv6.
     pub fn is_v6(&self) -> bool {
         self.base.addr().is_ipv6()

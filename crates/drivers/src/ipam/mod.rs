@@ -88,6 +88,11 @@ impl IpamDriver for Ipam {
         }
         .ok_or_else(|| DriverError::invalid("invalid address space"))?;
         let pool = match request.pool {
+            // Any that is free, of this size.
+            Some(pool) if pool.addr().is_unspecified() && pool.prefix_len() > 0 => {
+                let v6 = pool.addr().is_ipv6();
+                space.choose(v6, Some(pool.prefix_len()), &request.avoid)?
+            }
             Some(pool) => {
                 let (pool, range) = (pool.trunc(), request.sub_pool.map(|range| range.trunc()));
                 space.take(pool, range)?;
@@ -96,7 +101,7 @@ impl IpamDriver for Ipam {
             None if request.sub_pool.is_some() => {
                 return Err(DriverError::invalid("invalid sub-pool: the pool that it is part of is missing"));
             }
-            None => space.choose(request.v6, &request.avoid)?,
+            None => space.choose(request.v6, None, &request.avoid)?,
         };
         let id = name_of(name, pool, request.sub_pool.map(|range| range.trunc()));
         Ok(Pool { id, pool, data: Default::default() })

@@ -55,9 +55,16 @@ impl Space {
         Ok(())
     }
 
-    /// Takes a pool of our choice that overlaps none of those held, nor any of `avoid`.
-    pub(super) fn choose(&mut self, v6: bool, avoid: &[IpNet]) -> Result<IpNet, DriverError> {
-        for base in self.bases.iter().filter(|base| base.is_v6() == v6) {
+    /// Takes a pool of our choice that overlaps none of those held, nor any of `avoid`; of this `size`, if one is asked
+    /// for.
+    pub(super) fn choose(
+        &mut self,
+        v6: bool,
+        size: Option<u8>,
+        avoid: &[IpNet],
+    ) -> Result<IpNet, DriverError> {
+        let bases = self.bases.iter().filter(|base| base.is_v6() == v6);
+        for base in bases.filter_map(|base| size.map_or(Some(*base), |size| base.cut_by(size))) {
             let mut from = 0;
             while let Some(pool) = base.pool_from(from) {
                 let in_the_way = self.pools.keys().chain(avoid).filter(|other| overlaps(other, &pool));

@@ -116,6 +116,18 @@ async fn pools_do_not_overlap() {
 }
 
 #[tokio::test]
+async fn a_pool_without_an_address_is_any_of_that_size() {
+    let ipam = ipam();
+    assert_eq!(pool(&ipam, "0.0.0.0/24", None).await.unwrap().pool, net("172.17.0.0/24"));
+    assert_eq!(pool(&ipam, "0.0.0.0/24", None).await.unwrap().pool, net("172.17.1.0/24"));
+    // Too large for every block but the last of these.
+    assert_eq!(pool(&ipam, "0.0.0.0/13", None).await.unwrap().pool, net("172.24.0.0/13"));
+    assert!(pool(&ipam, "0.0.0.0/8", None).await.is_err());
+    let six = pool(&ipam, "::/120", None).await.unwrap().pool;
+    assert!(net("fd00::/8").contains(&six) && six.prefix_len() == 120, "{six}");
+}
+
+#[tokio::test]
 async fn addresses_come_lowest_first_and_end() {
     let ipam = ipam();
     let small = pool(&ipam, "10.1.0.0/29", None).await.unwrap();

@@ -3,7 +3,8 @@
 use pintle_runtime::Attach;
 
 use super::{
-    AttachOptions, Attached, Connection, Containers, LogOptions, Logs, State, logs, service::refused,
+    AttachOptions, Attached, Connection, Containers, LogOptions, Logs, State, cell::Snapshot, logs,
+    service::refused,
 };
 use crate::{EngineError, ErrorKind};
 
@@ -58,6 +59,20 @@ impl Containers {
             self.shared.announce(&container, "attach", &[]);
         }
         Ok(Attached { tty: container.spec.tty, backlog, connection })
+    }
+
+    /// Is over when its present run is: what it held is given back, and its exit code is known.
+    pub fn run_ended(&self, name: &str) -> impl Future<Output = ()> + Send + use<> {
+        let seen = self.shared.find(name).map(|cell| cell.watch());
+        async move {
+            if let Ok(mut seen) = seen {
+                // An error means that nobody will ever say more of it.
+                let over = |now: &Snapshot| {
+                    !now.has_process() && !matches!(now.container.life.state, State::Starting(_))
+                };
+                let _ = seen.wait_for(over).await;
+            }
+        }
     }
 
     /// Reads its output.

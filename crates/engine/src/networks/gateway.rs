@@ -112,8 +112,13 @@ impl Inner {
                 let (endpoint, _) = position.and_then(|position| endpoints.get(position))?;
                 (!endpoint.interface.is_empty()).then(|| way(endpoint, six))
             };
+            let led = endpoints.iter().filter(|(endpoint, _)| {
+                let (v4, v6) = endpoint.ways_out();
+                !endpoint.interface.is_empty() && (v4 || v6 || endpoint.settled)
+            });
+            let ours = led.flat_map(|(endpoint, _)| [way(endpoint, false), way(endpoint, true)]).collect();
             self.kernel
-                .way_out(sandbox, leads(v4, false), leads(v6, true))
+                .way_out(sandbox, leads(v4, false), leads(v6, true), ours)
                 .await
                 .map_err(|error| error.context("failed to set gateway"))?;
         }

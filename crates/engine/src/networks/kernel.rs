@@ -74,12 +74,22 @@ pub(super) trait Kernel: Send + Sync + 'static {
     /// Takes an interface out of the sandbox: back to the host under its old name, or away if it was made inside.
     async fn withdraw(&self, at: &Path, name: &str, source: &str, inside: bool) -> Result<(), EngineError>;
 
-    /// Sets the sandbox's default routes, and no others.
-    async fn way_out(&self, at: &Path, v4: Option<WayOut>, v6: Option<WayOut>) -> Result<(), EngineError>;
+    /// Sets the sandbox's default routes in the place of those of `ours`. One that the container set itself stays, and
+    /// there is no second one beside it.
+    async fn way_out(
+        &self,
+        at: &Path,
+        v4: Option<WayOut>,
+        v6: Option<WayOut>,
+        ours: Vec<WayOut>,
+    ) -> Result<(), EngineError>;
 
     /// Every subnet that the host reaches.
     async fn subnets(&self) -> Vec<IpNet>;
 }
+
+/// The smallest largest packet of a link that has IPv6 (RFC 8200, section 5).
+const SMALLEST_V6: u32 = 1280;
 
 /// The real one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -177,9 +187,15 @@ impl Kernel for Linux {
         .await
     }
 
-    async fn way_out(&self, at: &Path, v4: Option<WayOut>, v6: Option<WayOut>) -> Result<(), EngineError> {
+    async fn way_out(
+        &self,
+        at: &Path,
+        v4: Option<WayOut>,
+        v6: Option<WayOut>,
+        ours: Vec<WayOut>,
+    ) -> Result<(), EngineError> {
         let at = at.to_owned();
-        blocking(move || way_out(&at, v4, v6)).await
+        blocking(move || way_out(&at, v4, v6, &ours)).await
     }
 
     async fn subnets(&self) -> Vec<IpNet> {
@@ -260,7 +276,9 @@ fn configure(sandbox: &Namespace, name: &LinkName, placement: &Placement) -> Res
     let wants_v6 = placement.addresses.iter().any(|address| matches!(address, IpNet::V6(_)));
     let mut settings = Vec::new();
     // A kernel without IPv6 has nothing to turn off.
-    if Path::new("/proc/sys/net/ipv6").exists() {
+    // Nor has a link that is too narrow for it.
+    let narrow = !wants_v6 && links.link(name)?.is_some_and(|link| link.mtu < SMALLEST_V6);
+    if !narrow && Path::new("/proc/sys/net/ipv6").exists() {
         let value = if wants_v6 { "0" } else { "1" };
         settings.push((Sysctl::of_link("ipv6", "conf", name, "disable_ipv6"), value.to_owned()));
     }
@@ -314,7 +332,7 @@ fn withdraw(sandbox: &Namespace, name: &LinkName, source: &str, inside: bool) ->
     Ok(())
 }
 
-fn way_out(at: &Path, v4: Option<WayOut>, v6: Option<WayOut>) -> Result<(), EngineError> {
+fn way_out(at: &Path, v4: Option<WayOut>, v6: Option<WayOut>, ours: &[WayOut]) -> Result<(), EngineError> {
     let links = Namespace::open(at)?.handle()?;
     let everywhere = |six: bool| {
         if six { IpNet::V6(ipnet::Ipv6Net::default()) } else { IpNet::V4(ipnet::Ipv4Net::default()) }
@@ -340,6 +358,17 @@ fn way_out(at: &Path, v4: Option<WayOut>, v6: Option<WayOut>) -> Result<(), Engi
     }
     for route in others {
         let over = all.iter().find(|link| Some(link.index) == route.link);
+        let of_ours = |way: &WayOut| {
+            over.is_some_and(|link| link.name == way.interface)
+                && (way.gateway.is_none() || way.gateway == route.gateway)
+        };
+        // IPv6 has routers that advertise themselves.
+        if route.destination.addr().is_ipv4() && !ours.iter().any(of_ours) {
+            if wanted.iter().any(|(_, want)| want.destination == route.destination) {
+                return Err(EngineError::internal("file exists"));
+            }
+            continue;
+        }
         if let Some(name) = over.and_then(|link| link.name.parse::<LinkName>().ok()) {
             links.remove_route(&name, &route)?;
         }

@@ -105,6 +105,11 @@ fn shown(facts: &Facts, record: &NetworkRecord) -> Network {
 /// What is held; of a network of which nothing is held, what was asked for.
 fn subnets(record: &NetworkRecord) -> Vec<Subnet> {
     if !record.config_only {
+        // Docker's null driver has one pool, which is everywhere.
+        let nowhere = record.ipam_driver() == "null" && !record.special() && record.ipam.driver == "null";
+        if nowhere && record.pools.is_empty() && record.enable_ipv4 {
+            return vec![Subnet { subnet: check::cidr("0.0.0.0/0"), ..Subnet::default() }];
+        }
         return record.pools.iter().map(super::record::PoolRecord::subnet).collect();
     }
     let asked = record.ipam.config.iter().map(|asked| Subnet {
@@ -162,6 +167,8 @@ fn ports(container: &Container, own: &[&std::sync::Arc<EndpointRecord>]) -> BTre
             list.push(host);
         }
     }
+    // First what the host has a port for, then IPv4, whichever network it is of.
+    all.values_mut().for_each(|list| list.sort_by_key(|host| (host.port == 0, host.ip.is_ipv6())));
     all
 }
 

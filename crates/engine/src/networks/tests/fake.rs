@@ -362,7 +362,13 @@ impl Kernel for Paper {
         }
         Ok(())
     }
-    async fn way_out(&self, _: &Path, v4: Option<WayOut>, v6: Option<WayOut>) -> Result<(), EngineError> {
+    async fn way_out(
+        &self,
+        _: &Path,
+        v4: Option<WayOut>,
+        v6: Option<WayOut>,
+        _: Vec<WayOut>,
+    ) -> Result<(), EngineError> {
         self.0.world().ways.push((v4, v6));
         Ok(())
     }
