@@ -48,15 +48,20 @@ impl House {
 
     /// An engine's host. There can be one at a time.
     pub async fn host(&self) -> Host {
+        let host = self.unreconciled().await;
+        host.reconcile().await;
+        host
+    }
+
+    /// One that has started nothing yet.
+    pub async fn unreconciled(&self) -> Host {
         let store = Store::open(&self.path().join("pintle.redb")).unwrap();
         let images = Images::open(&self.path().join("data"), store.clone(), Options::default()).unwrap();
         let options = pintle_runtime::Options { root: self.path().join("tasks"), shim: ENGINE.into() };
         let runtime = Runtime::new(options).unwrap();
         let events = self.events.clone();
         let sink = Arc::new(move |event| events.lock().unwrap().push(event));
-        let host = Host::open(self.config(), store, images, runtime, sink).await.unwrap();
-        host.reconcile().await;
-        host
+        Host::open(self.config(), store, images, runtime, sink).await.unwrap()
     }
 
     /// A content store of its own, for making what no engine makes.
