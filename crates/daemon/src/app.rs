@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use arc_swap::ArcSwap;
 use pintle_drivers::Overlay;
 use pintle_engine::{
+    builder::Builder,
     containers::Containers,
     events::{Event, Events, Kind},
     networks::{Networks, PluginRooms},
@@ -31,6 +32,7 @@ pub(crate) struct App {
     /// The driver of networks across hosts, which follows the others all the while.
     pub(crate) overlay: Option<Overlay>,
     pub(crate) events: Events,
+    pub(crate) builder: Builder,
     /// Reached through [`App::containers`], which waits until they are restored.
     pub(crate) containers: Containers,
     pub(crate) restored: watch::Receiver<bool>,

@@ -10,6 +10,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use pintle_engine::{
     Journal,
+    builder::Builder,
     containers::{self, Containers},
     events::{Event, Events, Kind},
     networks::{HostDrivers, Networks, PluginRooms},
@@ -112,6 +113,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         events.clone(),
     )
     .context("opening the containers")?;
+    let builder = Builder::new(containers.clone(), images.clone(), &config.data_root.join("tmp"));
     // Before any request could release one: what exists is what holds plugins.
     host.replace_leases([volumes.holders(), networks.holders()].concat());
     let (restored_sender, restored) = watch::channel(false);
@@ -125,6 +127,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         rooms,
         overlay: builtin.overlay,
         events,
+        builder,
         containers,
         restored,
         draining: CancellationToken::new(),

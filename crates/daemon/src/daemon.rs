@@ -128,6 +128,7 @@ impl Daemon {
                 tracing::warn!("some requests were not finished in time");
             }
             self.servers.shutdown().await;
+            self.app.builder.shutdown().await;
             self.app.containers.shutdown().await;
             self.app.volumes.shutdown().await;
             self.app.networks.shutdown().await;

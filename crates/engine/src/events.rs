@@ -30,6 +30,8 @@ pub enum Kind {
     Plugin,
     /// A network.
     Network,
+    /// The builder's cache.
+    Builder,
     /// The engine itself.
     Daemon,
 }
@@ -43,6 +45,7 @@ impl Kind {
             Self::Volume => "volume",
             Self::Plugin => "plugin",
             Self::Network => "network",
+            Self::Builder => "builder",
             Self::Daemon => "daemon",
         }
     }

@@ -7,6 +7,7 @@
 //! | [`registry`] | [`Registry`]: resolve, fetch and push over the distribution protocol, with its authentication |
 //! | [`archive`] | tar in and out of directories, with every archive treated as hostile |
 //! | [`reference`], [`digest`], [`platform`], [`manifest`], [`config`] | the nouns, parsed at the edge |
+//! | [`dockerfile`] | Dockerfiles: text in, instructions out |
 //! | [`progress`] | Docker's progress lines |
 //!
 //! Nothing here knows HTTP routes, containers or plugins. Whoever keeps a blob says so with [`Blobs::hold`].
@@ -16,6 +17,7 @@ pub mod auth;
 pub mod blobs;
 pub mod config;
 pub mod digest;
+pub mod dockerfile;
 pub mod error;
 pub mod images;
 mod layers;
@@ -33,7 +35,8 @@ pub use config::{ContainerConfig, ImageConfig};
 pub use digest::{Digest, ImageId};
 pub use error::{ErrorKind, ImageError};
 pub use images::{
-    Change, ChangeKind, HistoryEntry, Holder, Image, Images, Loaded, Options, Pulled, Pushed, Removed, Usage,
+    Change, ChangeKind, Commit, HistoryEntry, Holder, Image, Images, Loaded, Options, Pulled, Pushed,
+    Removed, Usage,
 };
 pub use manifest::{Descriptor, Manifest};
 pub use platform::Platform;

@@ -23,6 +23,8 @@ pub struct ProgressEvent {
     pub total: Option<u64>,
     /// Machine-readable data, at the end of a push.
     pub aux: Option<serde_json::Value>,
+    /// The text is output, to be shown as it is: line ends are its own.
+    pub output: bool,
 }
 
 /// Where progress goes. Cheap to clone; sending never waits, and a receiver that went away is no error.
@@ -52,6 +54,11 @@ impl Progress {
     /// A line about nothing in particular.
     pub fn message(&self, status: impl Into<String>) {
         self.send(ProgressEvent { status: status.into(), ..ProgressEvent::default() });
+    }
+
+    /// Output, as it came.
+    pub fn output(&self, text: impl Into<String>) {
+        self.send(ProgressEvent { status: text.into(), output: true, ..ProgressEvent::default() });
     }
 
     /// A line about `id`.
@@ -116,7 +123,7 @@ impl Bar {
                 status: bar.status.to_owned(),
                 current: Some(done),
                 total: bar.total,
-                aux: None,
+                ..ProgressEvent::default()
             });
         }
     }

@@ -140,6 +140,8 @@ pub(crate) fn spec(
         log,
         console_size: console_size(host.console_size),
         runtime: host.runtime,
+        passing: false,
+        no_healthcheck: false,
         document,
     };
     Ok((spec, warnings))

@@ -19,17 +19,8 @@ pub(crate) async fn no_swarm(_: Arc<App>, _: Call) -> Outcome {
     Err(Failure::not_implemented("pintle has no swarm mode"))
 }
 
-pub(crate) async fn build(_: Arc<App>, _: Call) -> Outcome {
-    Err(Failure::not_implemented(
-        "pintle does not build images in this version: build elsewhere and `docker load`, `docker import` or `docker \
-         pull` the result",
-    ))
-}
-
-pub(crate) async fn commit(_: Arc<App>, _: Call) -> Outcome {
-    Err(Failure::not_implemented(
-        "pintle does not commit containers in this version: `docker export` and `docker import` keep the files",
-    ))
+pub(crate) async fn buildkit(_: Arc<App>, _: Call) -> Outcome {
+    Err(Failure::not_implemented("pintle has no BuildKit: build with DOCKER_BUILDKIT=0"))
 }
 
 pub(crate) async fn search(_: Arc<App>, _: Call) -> Outcome {

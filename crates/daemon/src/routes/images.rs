@@ -23,6 +23,13 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
     let images = app.images.clone();
     let mut all = blocking(move || images.list()).await?;
     select(&app, &filters, &mut all)?;
+    // Steps of builds on the way to others are no images that anybody made.
+    if !call.query.truth("all") {
+        let steps: std::collections::HashSet<ImageId> = all_parents(&app)?;
+        all.retain(|image| {
+            !image.repo_tags.is_empty() || !image.repo_digests.is_empty() || !steps.contains(&image.id)
+        });
+    }
     let shared = if call.since(42) && call.query.truth("shared-size") {
         let images = app.images.clone();
         blocking(move || images.disk_usage()).await?.shared.into_iter().collect::<Vec<_>>()
@@ -40,6 +47,10 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
         summary
     };
     Ok(reply::ok(&all.iter().map(summary).collect::<Vec<_>>()))
+}
+
+fn all_parents(app: &App) -> Result<std::collections::HashSet<ImageId>, Failure> {
+    Ok(app.images.list()?.into_iter().filter_map(|image| image.parent).collect())
 }
 
 fn select(app: &App, filters: &Filters, all: &mut Vec<Image>) -> Result<(), Failure> {
@@ -300,9 +311,9 @@ pub(crate) async fn prune(app: Arc<App>, call: Call) -> Outcome {
     };
     let containers = app.containers().await.clone();
     let _one = app.prunes.images.try_lock().map_err(|_| already_running())?;
-    let images = app.images.clone();
+    let (images, builder) = (app.images.clone(), app.builder.clone());
     let keep = move |id: &ImageId| {
-        if !containers.using_image(id.as_str()).is_empty() {
+        if !containers.using_image(id.as_str()).is_empty() || builder.holds(id) {
             return true;
         }
         let Ok(image) = images.get(id.as_str()) else { return false };

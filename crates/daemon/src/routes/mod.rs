@@ -4,6 +4,8 @@
 mod absent;
 mod archive;
 mod attach;
+mod build;
+mod commit;
 mod container_list;
 mod containers;
 mod events;
@@ -75,7 +77,9 @@ pub(crate) fn table() -> Vec<Route> {
         post("/images/{}/tag", handler!(images::tag)),
         delete("/images/{}", handler!(images::remove)),
         get("/distribution/{}/json", handler!(images::distribution)),
-        post("/commit", handler!(absent::commit)),
+        post("/commit", handler!(commit::commit)),
+        post("/build", handler!(build::build)),
+        post("/build/prune", handler!(build::prune)),
         // Volumes
         get("/volumes", handler!(volumes::list)),
         post("/volumes/create", handler!(volumes::create)),
@@ -108,11 +112,9 @@ pub(crate) fn table() -> Vec<Route> {
         get("/networks/{}", handler!(networks::inspect)),
         delete("/networks/{}", handler!(networks::remove)),
         // What this engine does not have
-        post("/build", handler!(absent::build)),
-        post("/build/prune", handler!(absent::build)),
-        post("/build/cancel", handler!(absent::build)),
-        post("/session", handler!(absent::build)),
-        post("/grpc", handler!(absent::build)),
+        post("/build/cancel", handler!(absent::buildkit)),
+        post("/session", handler!(absent::buildkit)),
+        post("/grpc", handler!(absent::buildkit)),
         get("/swarm", handler!(absent::swarm)),
         get("/swarm/unlockkey", handler!(absent::swarm)),
         post("/swarm/init", handler!(absent::no_swarm)),

@@ -31,6 +31,9 @@ pub(crate) type Wording = fn(ProgressEvent) -> Message;
 
 /// Docker's usual wording.
 pub(crate) fn usual(event: ProgressEvent) -> Message {
+    if event.output {
+        return Message { stream: Some(event.status), ..Message::default() };
+    }
     let detail = (event.id.is_some() || event.current.is_some())
         .then_some(ProgressDetail { current: event.current, total: event.total });
     Message {

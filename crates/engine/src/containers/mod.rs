@@ -9,7 +9,7 @@
 //! | `state` | the states and what may follow what, purely |
 //! | `spec`, `record`, `request` | what is asked for, what is kept, what is answered |
 //! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
-//! | `create`, `launch`, `supervise`, `stop`, `remove`, `update`, `networks`, `restore` | the transitions |
+//! | `create`, `commit`, `launch`, `supervise`, `stop`, `remove`, `update`, `networks`, `restore` | the transitions |
 //! | `check`, `limits`, `merge`, `mounts`, `names`, `signal`, `log_options` | understanding what clients send |
 //! | `oci`, `hosts` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
@@ -22,6 +22,7 @@ use pintle_store::failpoint;
 
 mod cell;
 mod check;
+mod commit;
 mod create;
 mod exec;
 mod files;
@@ -53,6 +54,7 @@ mod supervise;
 mod top;
 mod update;
 
+pub use commit::CommitOptions;
 pub(crate) use filter::until;
 pub(crate) use hosts::{Surroundings, write as write_names};
 pub(crate) use names::new_id;
@@ -63,6 +65,8 @@ pub use request::{
     StopOptions, Top, Update, WaitCondition, Waited,
 };
 pub use service::Containers;
+pub(crate) use service::blocking;
+pub(crate) use signal::check as check_signal;
 pub use spec::{
     BlkioDevices, ContainerSpec, DeviceSpec, LogConfig, MountKind, MountSpec, Resources, RestartMode,
     RestartPolicy, Ulimit,

@@ -90,21 +90,14 @@ impl Shared {
     /// Puts one container in order. The caller has its turn.
     async fn settle(self: &Arc<Self>, cell: &Arc<Cell>, mounted: bool) -> Result<(), EngineError> {
         let container = cell.container();
+        if container.spec.passing {
+            // Whoever waited for it is gone.
+            self.runtime.cleanup_orphan(&cell.id).await?;
+            self.release(cell, if mounted { &container.mounts } else { &[] }).await;
+            return self.forget(cell).await;
+        }
         match &container.life.state {
-            State::Creating => {
-                let volumes: Vec<String> = container
-                    .mounts
-                    .iter()
-                    .filter(|mount| mount.kind == MountKind::Volume && mount.anonymous)
-                    .filter_map(|mount| mount.name.clone())
-                    .filter(|name| self.volumes.references(name).iter().all(|user| *user == container.id))
-                    .collect();
-                self.undo_create(&container, &volumes).await;
-                self.records.delete(&cell.id).await?;
-                self.index().remove(&cell.id);
-                cell.show_gone();
-                Ok(())
-            }
+            State::Creating => self.forget(cell).await,
             State::Removing => {
                 self.release(cell, if mounted { &container.mounts } else { &[] }).await;
                 self.delete(cell).await
@@ -121,6 +114,23 @@ impl Shared {
                 Ok(())
             }
         }
+    }
+
+    /// Takes back a container that nobody was ever told of.
+    async fn forget(&self, cell: &Arc<Cell>) -> Result<(), EngineError> {
+        let container = cell.container();
+        let volumes: Vec<String> = container
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind == MountKind::Volume && mount.anonymous)
+            .filter_map(|mount| mount.name.clone())
+            .filter(|name| self.volumes.references(name).iter().all(|user| *user == container.id))
+            .collect();
+        self.undo_create(&container, &volumes).await;
+        self.records.delete(&cell.id).await?;
+        self.index().remove(&cell.id);
+        cell.show_gone();
+        Ok(())
     }
 
     async fn settle_run(self: &Arc<Self>, cell: &Arc<Cell>) -> Result<(), EngineError> {

@@ -41,6 +41,11 @@ pub(super) fn parse(text: &str) -> Result<i32, EngineError> {
     Err(invalid())
 }
 
+/// Refuses what is no signal.
+pub(crate) fn check(text: &str) -> Result<(), EngineError> {
+    parse(text).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -136,6 +136,10 @@ pub struct ContainerSpec {
     pub console_size: Option<(u16, u16)>,
     /// The name of the OCI runtime, for show.
     pub runtime: String,
+    /// It belongs to a request that is being answered, such as a build: it does not outlive the engine.
+    pub passing: bool,
+    /// The image's health check is not run.
+    pub no_healthcheck: bool,
     /// The client's own document (`Config`, `HostConfig`, `NetworkingConfig`), returned as it came. The
     /// engine never reads it.
     pub document: serde_json::Value,

@@ -241,7 +241,7 @@ impl Shared {
         }
     }
 
-    async fn freeze(self: &Arc<Self>, cell: &Arc<Cell>, frozen: bool) -> Result<(), EngineError> {
+    pub async fn freeze(self: &Arc<Self>, cell: &Arc<Cell>, frozen: bool) -> Result<(), EngineError> {
         let _turn = cell.turn.lock().await;
         let event = if frozen { Event::Pause } else { Event::Unpause };
         let container = cell.container();

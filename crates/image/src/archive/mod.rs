@@ -10,16 +10,24 @@ mod entries;
 mod fields;
 mod nodes;
 mod pack;
+mod transfer;
 mod tree;
 mod unpack;
 
 use std::{
+    collections::HashSet,
     io::{Read, Write},
     path::Path,
     time::SystemTime,
 };
 
-pub use self::compress::Compression;
+pub use self::{
+    compress::Compression,
+    transfer::{
+        Found, find, fingerprint, is_archive, make_directory, read_file, remove_file, transfer, unpack_from,
+        walk,
+    },
+};
 pub(crate) use self::{
     compress::{Stream, inflate},
     entries::{Entries, What},
@@ -139,11 +147,21 @@ pub fn unpack_into_new(
 /// Writes the tree under `dir` as a tar: sorted, with xattrs and hard links, without sockets. For
 /// [`Kind::Layer`] overlay's whiteouts become tar's. The same tree gives the same bytes.
 pub fn pack(dir: &Path, writer: impl Write, kind: Kind) -> Result<(), ImageError> {
+    pack_without(dir, writer, kind, HashSet::new())
+}
+
+/// [`pack`] that leaves out the names in `without`, as they would stand in the archive, without a slash at their end.
+pub(crate) fn pack_without(
+    dir: &Path,
+    writer: impl Write,
+    kind: Kind,
+    without: HashSet<Vec<u8>>,
+) -> Result<(), ImageError> {
     use rustix::fs::{CWD, Mode, OFlags, openat};
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened =
         openat(CWD, dir, flags, Mode::empty()).map_err(|error| ImageError::io("opening", dir, error))?;
-    let mut packer = Packer::new(writer, kind == Kind::Layer);
+    let mut packer = Packer::new(writer, kind == Kind::Layer).without(without);
     packer.add_content(opened, b"")?;
     packer.finish()
 }

@@ -1,7 +1,7 @@
 //! Files into entries.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, Read as _, Write},
     os::fd::{AsFd, OwnedFd},
@@ -24,12 +24,35 @@ pub(crate) struct Packer<W> {
     /// Overlay's whiteouts become tar's.
     whiteouts: bool,
     links: HashMap<(u64, u64), Vec<u8>>,
+    /// Names that are left out, with all that is below them.
+    without: HashSet<Vec<u8>>,
+    /// Neither times nor owners are written.
+    timeless: bool,
     buffer: Vec<u8>,
 }
 
 impl<W: Write> Packer<W> {
     pub fn new(out: W, whiteouts: bool) -> Self {
-        Self { out, whiteouts, links: HashMap::new(), buffer: vec![0; 64 << 10] }
+        Self {
+            out,
+            whiteouts,
+            links: HashMap::new(),
+            without: HashSet::new(),
+            timeless: false,
+            buffer: vec![0; 64 << 10],
+        }
+    }
+
+    /// Writes neither times nor owners, so that content alone decides the bytes.
+    pub fn timeless(mut self) -> Self {
+        self.timeless = true;
+        self
+    }
+
+    /// Leaves these names out.
+    pub fn without(mut self, names: HashSet<Vec<u8>>) -> Self {
+        self.without = names;
+        self
     }
 
     /// Writes the end of the archive.
@@ -108,7 +131,9 @@ impl<W: Write> Packer<W> {
         names.sort_unstable();
         for base in names {
             let name = [prefix, &base].concat();
-            self.node(&dir, &base, &name, depth)?;
+            if !self.without.contains(&name) {
+                self.node(&dir, &base, &name, depth)?;
+            }
         }
         Ok(())
     }
@@ -175,6 +200,10 @@ impl<W: Write> Packer<W> {
         stat: &Stat,
         xattrs: &[(String, Vec<u8>)],
     ) -> Result<(), ImageError> {
+        let mut stat = *stat;
+        if self.timeless {
+            (stat.st_uid, stat.st_gid, stat.st_mtime) = (0, 0, 0);
+        }
         let mut pax = Vec::new();
         let plain = |text: &[u8]| text.len() <= NAME && text.is_ascii();
         if !plain(name) {

@@ -29,6 +29,9 @@ pub(super) struct Record {
     /// Seconds since 1970.
     #[serde(default)]
     pub last_tagged: Option<i64>,
+    /// What a build made it by, on top of `parent`: the same step need not be done again.
+    #[serde(default)]
+    pub step: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -173,6 +176,7 @@ impl Images {
             }
             record.manifest = record.manifest.or_else(|| known.record.manifest.clone());
             record.parent = record.parent.or_else(|| known.record.parent.clone());
+            record.step = record.step.or_else(|| known.record.step.clone());
             record.last_tagged = known.record.last_tagged;
         }
         if !names.is_empty() {

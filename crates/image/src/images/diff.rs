@@ -1,9 +1,12 @@
 //! `docker diff`: what a writable layer changes about those below.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs, io,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{FileTypeExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -90,6 +93,39 @@ fn only_ours(dir: &Path, shown: &str) -> bool {
             entries.flatten().map(|entry| format!("{shown}/{}", entry.file_name().display())).peekable();
         names.peek().is_some() && names.all(|name| OURS.contains(&name.as_str()))
     })
+}
+
+/// What the engine put into a writable layer, by its name in an archive: a committed layer goes without it.
+pub(super) fn engines_own(upper: &Path, lower: &[PathBuf]) -> HashSet<Vec<u8>> {
+    let mut own = HashSet::new();
+    // Not the files of a container: nobody but a build put anything there.
+    if !upper.join(".dockerenv").exists() {
+        return own;
+    }
+    for shown in OURS {
+        let relative = Path::new(shown.trim_start_matches('/'));
+        let Ok(metadata) = fs::symlink_metadata(upper.join(relative)) else { continue };
+        let made_by_us = if metadata.is_dir() {
+            look_up(lower, relative).is_none()
+                && fs::read_dir(upper.join(relative)).is_ok_and(|mut entries| entries.next().is_none())
+        } else {
+            metadata.is_file() && metadata.len() == 0
+        };
+        if made_by_us {
+            own.insert(relative.as_os_str().as_bytes().to_vec());
+        }
+    }
+    // The directory that only holds what was just left out; the image's own is as it was.
+    let etc = upper.join("etc");
+    let only_own = fs::read_dir(&etc).is_ok_and(|entries| {
+        let mut names =
+            entries.flatten().map(|entry| [b"etc/", entry.file_name().as_bytes()].concat()).peekable();
+        names.peek().is_some() && names.all(|name| own.contains(&name))
+    });
+    if only_own && !is_opaque(&etc) {
+        own.insert(b"etc".to_vec());
+    }
+    own
 }
 
 fn is_whiteout(metadata: &fs::Metadata) -> bool {

@@ -4,6 +4,7 @@
 //! `layers/`. An image exists once its record is committed, and everything it needs is on disk before that.
 
 mod catalog;
+mod commit;
 mod diff;
 mod import;
 mod instructions;
@@ -30,6 +31,7 @@ use self::{
     rootfs::RootfsRecord,
 };
 pub use self::{
+    commit::Commit,
     instructions::apply_instructions,
     overlay::mount_overlay,
     types::{

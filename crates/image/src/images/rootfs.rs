@@ -17,7 +17,8 @@ use crate::{Digest, ImageError, ImageId, digest::chain_ids, removal::remove_tree
 /// Which layers a container's root filesystem needs, whatever becomes of the image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RootfsRecord {
-    pub image: ImageId,
+    /// `None`: it was made from nothing.
+    pub image: Option<ImageId>,
     /// Lowest first.
     pub chains: Vec<Digest>,
 }
@@ -26,18 +27,38 @@ impl Images {
     /// Makes the writable layer of container `id` in `dir` (made if missing), on top of `image`.
     pub async fn create_rootfs(&self, id: &str, dir: &Path, image: &ImageId) -> Result<(), ImageError> {
         let (images, id, dir, image) = (self.clone(), id.to_owned(), dir.to_owned(), image.clone());
-        tokio::task::spawn_blocking(move || images.create_blocking(&id, &dir, &image)).await?
+        tokio::task::spawn_blocking(move || {
+            images.create_blocking(&id, &dir, Some(&image))?;
+            // Programs look for it to tell that they run in a container.
+            let mark = dir.join("rw/diff/.dockerenv");
+            fs::write(&mark, "").map_err(|error| ImageError::io("writing", &mark, error))
+        })
+        .await?
     }
 
-    fn create_blocking(&self, id: &str, dir: &Path, image: &ImageId) -> Result<(), ImageError> {
+    /// The same for files that no container runs on: a build copies into them. Without an image, on nothing.
+    pub async fn create_scratch(
+        &self,
+        id: &str,
+        dir: &Path,
+        image: Option<&ImageId>,
+    ) -> Result<(), ImageError> {
+        let (images, id, dir, image) = (self.clone(), id.to_owned(), dir.to_owned(), image.cloned());
+        tokio::task::spawn_blocking(move || images.create_blocking(&id, &dir, image.as_ref())).await?
+    }
+
+    fn create_blocking(&self, id: &str, dir: &Path, image: Option<&ImageId>) -> Result<(), ImageError> {
         let chains = {
             let _commit = self.committing();
-            let chains = {
-                let catalog = self.catalog();
-                let known = catalog.images.get(image).ok_or_else(|| no_such_image(image.as_str()))?;
-                chain_ids(&known.record.diff_ids())
+            let chains = match image {
+                None => Vec::new(),
+                Some(image) => {
+                    let catalog = self.catalog();
+                    let known = catalog.images.get(image).ok_or_else(|| no_such_image(image.as_str()))?;
+                    chain_ids(&known.record.diff_ids())
+                }
             };
-            let record = RootfsRecord { image: image.clone(), chains: chains.clone() };
+            let record = RootfsRecord { image: image.cloned(), chains: chains.clone() };
             self.0.rootfs.put(id, &record)?;
             self.catalog_mut().rootfs.insert(id.to_owned(), record);
             chains
@@ -57,10 +78,7 @@ impl Images {
             Some(rustix::fs::Gid::from_raw(gid)),
         )
         .and_then(|()| rustix::fs::chmod(&upper, rustix::fs::Mode::from_raw_mode(mode)));
-        dressed.map_err(|error| ImageError::io("preparing", &upper, error))?;
-        // Programs look for it to tell that they run in a container.
-        let mark = upper.join(".dockerenv");
-        fs::write(&mark, "").map_err(|error| ImageError::io("writing", &mark, error))
+        dressed.map_err(|error| ImageError::io("preparing", &upper, error))
     }
 
     /// Mounts a container's root filesystem at `<dir>/merged` and returns that. Mounted already is fine.
@@ -86,7 +104,7 @@ impl Images {
     }
 
     /// The directories below the writable one, topmost first.
-    fn lower(&self, id: &str) -> Result<Vec<PathBuf>, ImageError> {
+    pub(super) fn lower(&self, id: &str) -> Result<Vec<PathBuf>, ImageError> {
         let catalog = self.catalog();
         let record = catalog
             .rootfs
@@ -119,7 +137,7 @@ impl Images {
             self.0.rootfs.delete(id)?;
             let mut catalog = self.catalog_mut();
             let record = catalog.rootfs.remove(id);
-            record.is_some_and(|record| !catalog.images.contains_key(&record.image))
+            record.and_then(|record| record.image).is_some_and(|image| !catalog.images.contains_key(&image))
         };
         if orphaned {
             // The image was removed by force while the container still needed its layers.
@@ -154,6 +172,10 @@ impl Images {
 
     /// The containers whose root filesystems are here, with the images that they were made from.
     pub fn rootfs_list(&self) -> Vec<(String, ImageId)> {
-        self.catalog().rootfs.iter().map(|(id, record)| (id.clone(), record.image.clone())).collect()
+        self.catalog()
+            .rootfs
+            .iter()
+            .filter_map(|(id, record)| Some((id.clone(), record.image.clone()?)))
+            .collect()
     }
 }

@@ -1,0 +1,337 @@
+//! Images made here: committed, and built from Dockerfiles by the stock client's classic builder.
+
+use std::{fs, time::Duration};
+
+use crate::{
+    harness::{Engine, eventually},
+    operator::Host,
+    package::built,
+};
+
+/// An engine with a base image, and a folder to build in.
+fn ready() -> Engine {
+    let engine = Engine::pintle();
+    engine.busybox("base");
+    fs::create_dir(engine.dir.join("ctx")).unwrap();
+    engine
+}
+
+/// Builds a Dockerfile in the folder `ctx`, and says what the client said.
+fn build(engine: &Engine, dockerfile: &str, options: &str) -> crate::harness::Ran {
+    fs::write(engine.dir.join("ctx/Dockerfile"), dockerfile).unwrap();
+    engine.sh(&format!("DOCKER_BUILDKIT=0 docker build {options} ctx"))
+}
+
+#[test]
+fn a_commit_is_what_the_container_was() {
+    let engine = ready();
+    engine.sh("docker run --name box -e A=b -w /tmp base sh -c 'echo hi > /new; rm /bin/vi; mkdir /tmp/d; chmod 750 /root'").ok();
+    let id = engine
+        .sh("docker commit -a me -m words -c 'CMD [\"cat\", \"/new\"]' -c 'LABEL k=v' -c 'ENV C=$A' box made:1")
+        .ok();
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert_eq!(engine.sh("docker run --rm made:1").ok(), "hi");
+    let told = engine.sh("docker inspect -f '{{.Author}} {{.Comment}} {{.Config.Labels.k}} {{json .Config.Env}} {{.Config.WorkingDir}} {{.Parent}}' made:1").ok();
+    let parent = engine.sh("docker inspect -f '{{.Id}}' base").ok();
+    assert_eq!(told, format!("me words v [\"A=b\",\"C=b\"] /tmp {parent}"));
+    assert_eq!(
+        engine.sh("docker run --rm made:1 sh -c 'ls /bin/vi 2>&1; ls -d /tmp/d; stat -c %a /root; ls -a / | grep -c dockerenv'").ok(),
+        "ls: /bin/vi: No such file or directory\n/tmp/d\n750\n1"
+    );
+    // What the engine itself put there is not part of it.
+    let names = engine.sh("docker save made:1 | tar -x -O --wildcards '*/layer.tar' 2>/dev/null | tar -t 2>/dev/null; docker save -o s.tar made:1; mkdir s; tar -xf s.tar -C s; for f in $(find s -type f); do tar -tf $f 2>/dev/null; done").ok();
+    assert!(names.contains("new") && names.contains("bin/.wh.vi"), "{names}");
+    assert!(!names.contains(".dockerenv") && !names.contains("etc/resolv.conf"), "{names}");
+    let rows = engine.sh("docker history --no-trunc --format '{{.CreatedBy}}|{{.Comment}}' made:1").ok();
+    assert!(rows.starts_with("sh -c echo hi") && rows.lines().next().unwrap().ends_with("|words"), "{rows}");
+
+    // A container that changed nothing adds no layer; a running one is frozen meanwhile and goes on.
+    engine.sh("docker create --name still base true && docker commit still still").ok();
+    let layers = "docker inspect -f '{{len .RootFS.Layers}}'";
+    assert_eq!(engine.sh(&format!("{layers} base still")).ok(), "1\n1");
+    engine.sh("docker run -d --name runs base sleep 1000").ok();
+    engine.sh("docker events --since 0 --filter type=container > events & echo $! > pid; docker commit runs fast; docker commit --pause=false runs faster; sleep 1; kill $(cat pid)").ok();
+    let events = fs::read_to_string(engine.dir.join("events")).unwrap();
+    assert_eq!(events.matches("container pause").count(), 1, "{events}");
+    assert_eq!(events.matches("container commit").count(), 2, "{events}");
+    assert_eq!(engine.sh("docker inspect -f '{{.State.Status}}' runs").ok(), "running");
+    for (command, said) in [
+        ("docker commit nobody", "No such container: nobody"),
+        ("docker commit -c 'RUN x' box", "run is not a valid change command"),
+        ("docker commit box UPPER", "invalid reference format"),
+    ] {
+        let refused = engine.sh(command).fails();
+        assert!(refused.contains(said), "{command}: {refused}");
+    }
+}
+
+#[test]
+fn every_instruction_does_what_it_says() {
+    let engine = ready();
+    let context = engine.dir.join("ctx");
+    fs::create_dir_all(context.join("dir/sub")).unwrap();
+    fs::write(context.join("one.txt"), "1").unwrap();
+    fs::write(context.join("two.txt"), "2").unwrap();
+    fs::write(context.join("secret.md"), "no").unwrap();
+    fs::write(context.join("dir/sub/file"), "deep").unwrap();
+    std::os::unix::fs::symlink("sub/file", context.join("dir/link")).unwrap();
+    engine.sh("cd ctx && tar -czf packed.tgz dir && printf '*.md\\nDockerfile\\n' > .dockerignore").ok();
+    let dockerfile = r#"# escape=\
+ARG BASE=base
+FROM $BASE AS first
+ARG WHAT=default
+ENV A=1 B="two words"
+ENV C=${A}-${NONE:-none}
+RUN echo "$WHAT $C" > /what && echo said && echo failed >&2
+WORKDIR /work/dir
+WORKDIR sub
+COPY *.txt ./
+COPY --chown=user:user one.txt /owned
+COPY dir /copied/
+COPY ["two.txt", "/renamed"]
+ADD packed.tgz /unpacked
+COPY packed.tgz /packed.tgz
+COPY . /all
+USER user
+RUN id -u > /tmp/id
+USER root
+VOLUME /data
+EXPOSE 80 81/udp
+LABEL one="1" two=2
+STOPSIGNAL SIGINT
+HEALTHCHECK --interval=5m --retries=2 CMD true
+SHELL ["/bin/sh", "-ec"]
+RUN false || echo shell > /shell
+ONBUILD RUN echo triggered > /triggered
+MAINTAINER somebody
+ENTRYPOINT ["echo"]
+CMD ["the", "end"]
+FROM scratch
+COPY --from=first /what /
+COPY --from=0 /copied/link /linked
+COPY --from=base /bin/busybox /bin/
+ENTRYPOINT ["/bin/busybox", "cat", "/what", "/linked"]
+"#;
+    let first = build(
+        &engine,
+        dockerfile,
+        "--target first --build-arg WHAT=given --label from=cli -t first:1 -t first:2",
+    )
+    .ok();
+    for said in [
+        "Step 2/",
+        " ---> Running in ",
+        "said",
+        "Removing intermediate container",
+        "Successfully tagged first:2",
+    ] {
+        assert!(first.contains(said), "no {said:?} in {first}");
+    }
+    let run =
+        |script: &str| engine.sh(&format!("docker run --rm --entrypoint sh first:1 -c '{script}'")).ok();
+    assert_eq!(run("cat /what; pwd; cat one.txt two.txt"), "given 1-none\n/work/dir/sub\n12");
+    assert_eq!(run("stat -c %u:%g /owned /renamed /copied/sub"), "1000:1000\n0:0\n0:0");
+    assert_eq!(
+        run("cat /copied/link /unpacked/dir/sub/file /shell; readlink /copied/link"),
+        "deepdeepshell\nsub/file"
+    );
+    assert_eq!(
+        run("ls -a /all; cat /tmp/id"),
+        ".\n..\n.dockerignore\ndir\none.txt\npacked.tgz\ntwo.txt\n1000"
+    );
+    let config = engine.sh("docker inspect -f '{{json .Config}}|{{.Author}}' first:1").ok();
+    for said in [
+        r#""A=1","B=two words","C=1-none""#,
+        r#""Cmd":["the","end"]"#,
+        r#""80/tcp":{}"#,
+        r#""81/udp":{}"#,
+        r#""/data":{}"#,
+        r#""from":"cli""#,
+        r#""two":"2""#,
+        r#""StopSignal":"SIGINT""#,
+        r#""Interval":300000000000"#,
+        r#""OnBuild":["RUN echo triggered > /triggered"]"#,
+        r#""Shell":["/bin/sh","-ec"]"#,
+        "|somebody",
+    ] {
+        assert!(config.contains(said), "no {said} in {config}");
+    }
+    // The second stage; the first is not done again.
+    let second = build(&engine, dockerfile, "--build-arg WHAT=given -t second").ok();
+    assert!(second.matches("Using cache").count() >= 24, "{second}");
+    assert_eq!(engine.sh("docker run --rm second").ok(), "given 1-none\ndeep");
+    assert_eq!(engine.sh("docker inspect -f '{{len .RootFS.Layers}}' second").ok(), "3");
+    build(&engine, "FROM first:1\nRUN cat /triggered", "-t third").ok();
+    assert_eq!(engine.sh("docker run --rm third").ok(), "the end");
+    let history = engine.sh("docker history --no-trunc --format '{{.CreatedBy}}' second").ok();
+    assert!(history.starts_with("/bin/sh -c #(nop)  ENTRYPOINT [\"/bin/busybox\" \"cat\""), "{history}");
+    // Steps on the way are no images of their own, and go with the last name.
+    assert!(!engine.sh("docker images").ok().contains("<none>"));
+    assert!(engine.sh("docker images -a").ok().contains("<none>"));
+    assert_eq!(engine.sh("docker ps -aq").ok(), "");
+    engine.sh("docker rmi first:1 first:2 second third base && docker image prune -af").ok();
+    assert_eq!(engine.sh("docker images -aq").ok(), "");
+    assert_eq!(engine.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn the_cache_knows_what_changed() {
+    let engine = ready();
+    let context = engine.dir.join("ctx");
+    fs::write(context.join("file"), "1").unwrap();
+    let dockerfile = "FROM base\nARG V\nRUN echo $V > /v\nCOPY file /\nRUN cat /file";
+    let hits = |ran: crate::harness::Ran| ran.ok().matches("Using cache").count();
+    assert_eq!(hits(build(&engine, dockerfile, "--build-arg V=1")), 0);
+    assert_eq!(hits(build(&engine, dockerfile, "--build-arg V=1")), 4);
+    // Neither times nor the order of reading count; content and mode do.
+    engine.sh("touch -d 2001-01-01 ctx/file").ok();
+    assert_eq!(hits(build(&engine, dockerfile, "--build-arg V=1")), 4);
+    assert_eq!(hits(build(&engine, dockerfile, "--build-arg V=2")), 1);
+    fs::write(context.join("file"), "2").unwrap();
+    assert_eq!(hits(build(&engine, dockerfile, "--build-arg V=1")), 2);
+    engine.sh("chmod 600 ctx/file").ok();
+    assert_eq!(hits(build(&engine, dockerfile, "--build-arg V=1")), 2);
+    assert_eq!(hits(build(&engine, dockerfile, "--build-arg V=1 --no-cache")), 0);
+    // A proxy that is only passed through makes no step another one.
+    assert_eq!(hits(build(&engine, dockerfile, "--build-arg V=1 --build-arg http_proxy=x")), 4);
+    // Quiet: the id and nothing else.
+    let id = build(&engine, dockerfile, "-q --build-arg V=1").ok();
+    assert!(id.starts_with("sha256:") && id.len() == 71, "{id}");
+}
+
+#[test]
+fn what_cannot_be_built_says_why() {
+    let engine = ready();
+    let failed = build(&engine, "FROM base\nRUN echo before; exit 7", "");
+    assert_eq!(failed.code, 7, "{failed:?}");
+    assert!(failed.stdout.contains("before"), "{failed:?}");
+    assert!(
+        failed.stderr.contains("The command '/bin/sh -c echo before; exit 7' returned a non-zero code: 7"),
+        "{failed:?}"
+    );
+    // Docker keeps the container of a step that failed, for a look.
+    assert_eq!(engine.sh("docker ps -aq | wc -l").ok(), "1");
+    engine.sh("docker rm $(docker ps -aq)").ok();
+    build(&engine, "FROM base\nRUN exit 7", "--force-rm").fails();
+    for (dockerfile, options, said) in [
+        ("FROM base\nFOO x", "", "dockerfile parse error on line 2: unknown instruction: FOO"),
+        ("", "", "the Dockerfile (Dockerfile) cannot be empty"),
+        (
+            "FROM base\nCOPY nothing /",
+            "",
+            "COPY failed: file not found in build context or excluded by .dockerignore",
+        ),
+        ("FROM base\nCOPY ../../etc/passwd /", "", "COPY failed: file not found in build context"),
+        ("FROM base\nCOPY *.none /", "", "no source files were specified"),
+        (
+            "FROM base\nCOPY Dockerfile Dockerfile /x",
+            "",
+            "the destination must be a directory and end with a /",
+        ),
+        ("FROM base\nCOPY --chown=who Dockerfile /", "", "COPY failed: --chown=who"),
+        ("FROM base\nCOPY --from=0 / /", "", "refers to current build stage"),
+        ("FROM base", "--target none", "target stage \"none\" could not be found"),
+        ("FROM scratch", "", "No image was generated"),
+        ("FROM base\nSTOPSIGNAL nonsense", "", "invalid signal: nonsense"),
+        ("FROM base\nRUN --mount=type=cache,target=/x true", "", "the --mount option requires BuildKit"),
+        ("FROM base\nENV A=${B:?needed}", "", "B: needed"),
+        ("FROM base\nADD http://127.0.0.1:1/x /", "", "ADD failed"),
+    ] {
+        let refused = build(&engine, dockerfile, options).fails();
+        assert!(refused.contains(said), "{dockerfile:?}: {refused}");
+    }
+    let unused = build(&engine, "FROM base", "--build-arg NOBODY=x").ok();
+    assert!(unused.contains("One or more build-args [NOBODY] were not consumed"), "{unused}");
+    let absent = engine.sh("DOCKER_BUILDKIT=0 docker build -f Nope ctx").fails();
+    assert!(absent.contains("Nope"), "{absent}");
+    assert_eq!(engine.sh("docker ps -aq").ok(), "");
+}
+
+#[test]
+fn runs_have_the_network_and_limits_that_were_asked_for() {
+    let engine = ready();
+    let links = build(&engine, "FROM base\nRUN ip -o link | wc -l", "--network none").ok();
+    assert!(links.contains("\n1\n"), "{links}");
+    let host = engine.sh("ip -o link | wc -l").ok();
+    let links = build(&engine, "FROM base\nRUN ip -o link | wc -l #host", "--network host").ok();
+    assert!(links.contains(&format!("\n{host}\n")), "{host}: {links}");
+    let hosts = build(
+        &engine,
+        "FROM base\nRUN grep 10.9.8.7 /etc/hosts && ulimit -n && df /dev/shm | tail -n 1",
+        "--add-host other:10.9.8.7 --ulimit nofile=77:88 --shm-size 8m -m 64m",
+    )
+    .ok();
+    assert!(
+        hosts.contains("10.9.8.7\tother") && hosts.contains("\n77\n") && hosts.contains(" 8192 "),
+        "{hosts}"
+    );
+}
+
+#[test]
+fn a_build_that_is_cut_short_leaves_nothing() {
+    let mut engine = ready();
+    fs::write(engine.dir.join("ctx/file"), vec![b'x'; 1 << 20]).unwrap();
+    let dockerfile = "FROM base\nCOPY file /\nVOLUME /v\nRUN echo started && sleep 1000";
+    fs::write(engine.dir.join("ctx/Dockerfile"), dockerfile).unwrap();
+    let started = |engine: &Engine| {
+        eventually("the step to run", Duration::from_secs(30), || {
+            fs::read_to_string(engine.dir.join("out")).is_ok_and(|out| out.contains("started"))
+        });
+    };
+    let background = "(DOCKER_BUILDKIT=0 timeout 60 docker build --no-cache ctx > out 2>&1; echo over >> out) & echo $! > pid";
+    let nothing = |engine: &Engine| {
+        engine.leftovers().is_empty() && engine.sh("docker ps -aq; docker volume ls -q").ok().is_empty()
+    };
+
+    // The client goes away.
+    engine.sh(background).ok();
+    started(&engine);
+    assert_eq!(engine.sh("docker ps -q | wc -l").ok(), "1");
+    engine.sh("kill -INT $(pgrep -P $(pgrep -P $(cat pid)))").ok();
+    eventually("everything to be cleared away", Duration::from_secs(30), || nothing(&engine));
+
+    // The engine dies.
+    fs::remove_file(engine.dir.join("out")).unwrap();
+    engine.sh(background).ok();
+    started(&engine);
+    engine.kill();
+    engine.boot(&[]);
+    eventually("everything to be cleared away", Duration::from_secs(30), || nothing(&engine));
+    // And it builds.
+    build(&engine, "FROM base\nCOPY file /\nRUN true", "-t after").ok();
+    engine.sh("docker rmi -f after base && docker image prune -af").ok();
+    assert_eq!(engine.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn the_seeds_scaffolding_block_runs_as_written() {
+    let host = Host::new(crate::harness::Client::Docker, &[], &[]);
+    // A base that the seed's build stage can go by: a `go` that puts a plugin where it is told to.
+    let base = host.engine.dir.join("golang");
+    fs::create_dir_all(base.join("bin")).unwrap();
+    fs::copy("/bin/busybox", base.join("bin/busybox")).unwrap();
+    for applet in ["sh", "cp", "mkdir", "test"] {
+        std::os::unix::fs::symlink("busybox", base.join("bin").join(applet)).unwrap();
+    }
+    fs::copy(built("volume-dirs"), base.join("plugin")).unwrap();
+    let go = "#!/bin/sh\ncase \"$1\" in\n get) test -f main.go ;;\n build) test \"$CGO_ENABLED\" = 0 && cp /plugin \"$3\" ;;\n *) exit 1 ;;\nesac\n";
+    fs::write(base.join("bin/go"), go).unwrap();
+    host.sh("chmod 755 golang/bin/go && tar -C golang -c . | docker import -c 'ENV PATH=/bin' - golang:1.19-alpine").ok();
+    let seed = include_str!("seed/scaffolding.sh");
+    fs::write(host.engine.dir.join("main.go"), "package main\n").unwrap();
+    // The seed's author has a program in the folder by then.
+    let script = format!(
+        "set -e\nexport DOCKER_BUILDKIT=0\nmkdir -p my-volume-plugin && cp main.go my-volume-plugin/\n{seed}"
+    );
+    host.sh(&script).ok();
+    let plugin = host.engine.dir.join("my-volume-plugin/rootfs/usr/bin/my-volume-plugin");
+    assert_eq!(fs::read(plugin).unwrap(), fs::read(built("volume-dirs")).unwrap());
+    assert_eq!(host.sh("docker ps -aq").ok(), "");
+    // And what follows in the seed.
+    let developing = include_str!("seed/developing.sh");
+    let create = developing.split("docker plugin create").next().unwrap();
+    host.sh(&format!(
+        "cd my-volume-plugin && {create}\npintle plugin create my-username/my-volume-plugin . && docker plugin enable my-username/my-volume-plugin"
+    ))
+    .ok();
+}
