@@ -253,3 +253,47 @@ fn a_term_drains_and_exits_zero() {
     engine.boot(&[]);
     assert_eq!(engine.sh("docker ps --format '{{.Names}}'").ok(), "box");
 }
+
+#[test]
+fn standard_streams_over_a_websocket() {
+    use std::io::{Read, Write};
+    let engine = ready();
+    engine
+        .sh("docker run -d -i --name box alpine sh -c 'while read line; do echo got $line; done; exit 5'")
+        .ok();
+    let mut stream = std::os::unix::net::UnixStream::connect(engine.socket()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // The handshake of the standard's own example, and its answer.
+    stream
+        .write_all(
+            b"GET /v1.44/containers/box/attach/ws?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: docker\r\n\
+              Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    // One masked text message; the mask of zeros leaves it readable.
+    stream.write_all(&[0x81, 0x80 | 3, 0, 0, 0, 0, b'h', b'i', b'\n']).unwrap();
+    let mut said = Vec::new();
+    while said != b"got hi\n" {
+        let mut frame = [0; 2];
+        stream.read_exact(&mut frame).unwrap();
+        assert_eq!(frame[0], 0x82, "a whole message of bytes");
+        let mut bytes = vec![0; usize::from(frame[1])];
+        stream.read_exact(&mut bytes).unwrap();
+        said.extend(bytes);
+    }
+    // The client's end of the conversation is the end of the input.
+    stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
+    assert_eq!(engine.sh("docker wait box").ok(), "5");
+    let refused = engine.http("GET", "/containers/box/attach/ws", None);
+    assert_eq!(refused.0, 400, "{refused:?}");
+}

@@ -18,6 +18,7 @@ mod faults;
 mod foreign;
 mod guide;
 mod harness;
+mod health;
 mod hub;
 mod images;
 mod interop;

@@ -12,7 +12,7 @@ use pintle_api::{
     version::ApiVersion,
 };
 use pintle_engine::{
-    containers::{Container, MountKind, PathStat, Size, State},
+    containers::{Container, Health, MountKind, PathStat, Size, State},
     networks::ContainerNetworks,
     volumes::DEFAULT,
 };
@@ -25,6 +25,7 @@ pub(crate) struct Surroundings {
     pub(crate) dir: std::path::PathBuf,
     pub(crate) log_path: Option<std::path::PathBuf>,
     pub(crate) exec_ids: Vec<String>,
+    pub(crate) health: Option<Health>,
     pub(crate) size: Option<Size>,
     /// What it wants of networks and what it has.
     pub(crate) networks: ContainerNetworks,
@@ -61,7 +62,7 @@ pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::C
         created: time::rfc3339_nano(container.created),
         path: container.path.clone(),
         args: container.args.clone(),
-        state: state(container),
+        state: inspect::State { health: around.health.as_ref().map(health), ..state(container) },
         image: container.image_id.clone(),
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
@@ -119,6 +120,24 @@ fn state(container: &Container) -> inspect::State {
             run.map(|run| run.started_at).or(life.exit().and_then(|exit| exit.started_at)),
         ),
         finished_at: time::or_never(life.exit().and_then(|exit| exit.finished_at)),
+        health: None,
+    }
+}
+
+fn health(health: &Health) -> inspect::Health {
+    inspect::Health {
+        status: health.status.as_str().to_owned(),
+        failing_streak: health.failing_streak,
+        log: health
+            .log
+            .iter()
+            .map(|probe| inspect::HealthcheckResult {
+                start: time::rfc3339_nano(probe.start),
+                end: time::rfc3339_nano(probe.end),
+                exit_code: probe.exit_code,
+                output: probe.output.clone(),
+            })
+            .collect(),
     }
 }
 
@@ -147,6 +166,11 @@ fn config(container: &Container) -> Config {
         entrypoint: Words(spec.entrypoint.clone()),
         labels: Some(spec.labels.clone()),
         stop_signal: spec.stop_signal.clone().unwrap_or_default(),
+        healthcheck: spec
+            .healthcheck
+            .as_ref()
+            .and_then(|check| pintle_api::decode::decode_value(check.to_json()).ok())
+            .or_else(|| written.healthcheck.clone()),
         ..written
     }
 }
@@ -282,6 +306,7 @@ fn network_settings(container: &Container, around: &Surroundings) -> NetworkSett
 pub(crate) fn summary(
     container: &Container,
     networks: &ContainerNetworks,
+    health: Option<&Health>,
     size: Option<Size>,
     image: String,
     now: DateTime<Utc>,
@@ -307,7 +332,7 @@ pub(crate) fn summary(
         size_root_fs: size.map(|size| signed(size.root)),
         labels: container.spec.labels.clone(),
         state: container.life.status().to_owned(),
-        status: since::status(container, now),
+        status: since::status(container, health.map(|health| health.status), now),
         host_config: SummaryHostConfig {
             network_mode: network_mode(container).to_owned(),
             annotations: StringMap::new(),

@@ -1,7 +1,7 @@
 //! How long ago, in the words of `docker ps`.
 
 use chrono::{DateTime, Utc};
-use pintle_engine::containers::{Container, State};
+use pintle_engine::containers::{Container, HealthStatus, State};
 
 /// Docker's words for a duration.
 fn roughly(seconds: i64) -> String {
@@ -22,7 +22,7 @@ fn roughly(seconds: i64) -> String {
 }
 
 /// The `STATUS` column.
-pub(crate) fn status(container: &Container, now: DateTime<Utc>) -> String {
+pub(crate) fn status(container: &Container, health: Option<HealthStatus>, now: DateTime<Utc>) -> String {
     let ago = |time: Option<DateTime<Utc>>| roughly(time.map_or(0, |time| (now - time).num_seconds()));
     match &container.life.state {
         State::Creating | State::Created(_) => "Created".to_owned(),
@@ -31,7 +31,14 @@ pub(crate) fn status(container: &Container, now: DateTime<Utc>) -> String {
         State::Starting(Some(exit)) | State::Exited(exit) => {
             format!("Exited ({}) {} ago", exit.code, ago(exit.finished_at))
         }
-        State::Running(run) => format!("Up {}", ago(Some(run.started_at))),
+        State::Running(run) => {
+            let health = match health {
+                None => String::new(),
+                Some(HealthStatus::Starting) => " (health: starting)".to_owned(),
+                Some(health) => format!(" ({})", health.as_str()),
+            };
+            format!("Up {}{health}", ago(Some(run.started_at)))
+        }
         State::Paused(run) => format!("Up {} (Paused)", ago(Some(run.started_at))),
         State::Restarting(exit) => format!("Restarting ({}) {} ago", exit.code, ago(exit.finished_at)),
         State::Removing => "Removal In Progress".to_owned(),

@@ -1,13 +1,15 @@
 //! A client's wish for a container becomes the engine's specification.
 
+use std::time::Duration;
+
 use pintle_api::{
     container::{Config, NetworkingConfig, UpdateRequest},
     host_config::{self, HostConfig},
     version::ApiVersion,
 };
 use pintle_engine::containers::{
-    BlkioDevices, ContainerSpec, DeviceSpec, LogConfig, MountKind, MountSpec, Resources, RestartMode,
-    RestartPolicy, Ulimit, Update,
+    BlkioDevices, ContainerSpec, DeviceSpec, HealthSpec, LogConfig, MountKind, MountSpec, Resources,
+    RestartMode, RestartPolicy, Ulimit, Update,
 };
 use serde_json::json;
 
@@ -34,15 +36,11 @@ pub(crate) fn spec(
     if host.ipc_mode.is_empty() {
         host.ipc_mode.clone_from(&defaults.default_ipc_mode);
     }
-    if config.healthcheck.as_ref().is_some_and(|check| {
-        check.test.as_ref().is_some_and(|test| test.first().is_some_and(|word| word != "NONE"))
-    }) {
-        warnings.push("Health checks are not run in this version".to_owned());
-    }
     let whole =
         Whole { mode: &host.network_mode, mac_address: &config.mac_address, sysctls: &mut host.sysctls };
     let networks = endpoints(networking.clone(), whole, version, &mut warnings)?;
     let document = json!({ "Config": config, "HostConfig": host, "NetworkingConfig": networking });
+    let healthcheck = config.healthcheck.clone();
     let resources = resources(&host);
     let mut security_opt = host.security_opt.unwrap_or_default();
     if defaults.no_new_privileges
@@ -141,10 +139,26 @@ pub(crate) fn spec(
         console_size: console_size(host.console_size),
         runtime: host.runtime,
         passing: false,
-        no_healthcheck: false,
+        healthcheck: healthcheck.map(health).transpose()?,
         document,
     };
     Ok((spec, warnings))
+}
+
+fn health(check: pintle_api::container::Healthcheck) -> Result<HealthSpec, Failure> {
+    let time = |name: &str, nanos: i64| match u64::try_from(nanos) {
+        Ok(nanos) => Ok(Duration::from_nanos(nanos)),
+        Err(_) => Err(Failure::invalid(format!("{name} in Healthcheck cannot be less than 1ms"))),
+    };
+    Ok(HealthSpec {
+        test: check.test.unwrap_or_default(),
+        interval: time("Interval", check.interval)?,
+        timeout: time("Timeout", check.timeout)?,
+        start_period: time("StartPeriod", check.start_period)?,
+        start_interval: time("StartInterval", check.start_interval)?,
+        retries: u32::try_from(check.retries)
+            .map_err(|_| Failure::invalid("Retries in Healthcheck cannot be negative"))?,
+    })
 }
 
 /// Height and width, if both are given.

@@ -52,6 +52,20 @@ impl Offer {
     }
 }
 
+impl Offer {
+    /// Takes it as a websocket, with the key that answers the client's.
+    pub(crate) fn take_websocket(self, accept: &str) -> Option<(Answer, Coming)> {
+        let upgrade = self.upgrade?;
+        let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = answer.headers_mut();
+        headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, header::HeaderValue::from_str(accept).ok()?);
+        Some((answer, Coming(upgrade)))
+    }
+}
+
 /// A connection that is being given away.
 pub(crate) struct Coming(OnUpgrade);
 

@@ -30,7 +30,15 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
         .iter()
         .map(|(container, size)| {
             let networks = containers.networks(container);
-            convert::container::summary(container, &networks, *size, names.of(container), now)
+            let health = containers.health(&container.id);
+            convert::container::summary(
+                container,
+                &networks,
+                health.as_ref(),
+                *size,
+                names.of(container),
+                now,
+            )
         })
         .collect();
     Ok(reply::ok(&all))
@@ -74,6 +82,7 @@ pub(crate) async fn inspect(app: Arc<App>, call: Call) -> Outcome {
         dir: containers.dir(&container.id),
         log_path: containers.log_path(&container.id),
         exec_ids: containers.exec_ids(&container.id),
+        health: containers.health(&container.id),
         size,
         networks: containers.networks(&container),
         version: call.version,

@@ -21,6 +21,7 @@ mod stats;
 mod system;
 mod transfer;
 mod volumes;
+mod websocket;
 
 use crate::http::router::{Route, delete, get, handler, head, post, put};
 
@@ -57,6 +58,7 @@ pub(crate) fn table() -> Vec<Route> {
         post("/containers/{}/resize", handler!(containers::resize)),
         post("/containers/{}/update", handler!(containers::update)),
         post("/containers/{}/wait", handler!(containers::wait)),
+        get("/containers/{}/attach/ws", handler!(websocket::attach)),
         post("/containers/{}/attach", handler!(attach::attach)),
         post("/containers/{}/exec", handler!(exec::create)),
         delete("/containers/{}", handler!(containers::remove)),

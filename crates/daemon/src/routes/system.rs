@@ -120,7 +120,15 @@ pub(crate) async fn disk_usage(app: Arc<App>, call: Call) -> Outcome {
             all.iter()
                 .map(|(container, size)| {
                     let networks = app.containers.networks(container);
-                    convert::container::summary(container, &networks, *size, names.of(container), now)
+                    let health = app.containers.health(&container.id);
+                    convert::container::summary(
+                        container,
+                        &networks,
+                        health.as_ref(),
+                        *size,
+                        names.of(container),
+                        now,
+                    )
                 })
                 .collect(),
         );

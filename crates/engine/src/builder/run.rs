@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt;
 use super::{Builder, Failed, stage::Build};
 use crate::{
     EngineError,
-    containers::{AttachOptions, ContainerSpec, LogConfig, RemoveOptions, WaitCondition},
+    containers::{AttachOptions, ContainerSpec, HealthSpec, LogConfig, RemoveOptions, WaitCondition},
 };
 
 /// The largest piece of output that is passed on at once.
@@ -75,7 +75,7 @@ impl Build<'_> {
             security_opt: self.request.security_opt.clone(),
             log: LogConfig { driver: "none".to_owned(), ..LogConfig::default() },
             passing: true,
-            no_healthcheck: true,
+            healthcheck: Some(HealthSpec { test: vec!["NONE".to_owned()], ..HealthSpec::default() }),
             ..ContainerSpec::default()
         };
         let containers = &self.builder.0.containers;

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Container, Exit, exec::ExecCell};
+use super::{Container, Exit, Health, exec::ExecCell};
 
 /// What there is to see of a container, replaced whole.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub(super) struct Snapshot {
     pub exits: u64,
     /// How it ended last.
     pub last_exit: Option<Exit>,
+    /// How it is, if anybody asks.
+    pub health: Option<Health>,
     /// It is removed.
     pub gone: bool,
     /// Why it could not be removed.
@@ -68,8 +70,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Cell {
     pub fn new(container: Container) -> Self {
         let last_exit = container.life.exit().filter(|exit| exit.finished_at.is_some()).cloned();
-        let snapshot =
-            Snapshot { container: Arc::new(container), exits: 0, last_exit, gone: false, remove_error: None };
+        let snapshot = Snapshot {
+            container: Arc::new(container),
+            exits: 0,
+            last_exit,
+            health: None,
+            gone: false,
+            remove_error: None,
+        };
         Self {
             id: snapshot.container.id.clone(),
             turn: tokio::sync::Mutex::new(()),
@@ -118,6 +126,16 @@ impl Cell {
             snapshot.last_exit = container.life.exit().cloned();
             snapshot.container = container;
         });
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Option<Health> {
+        self.seen.borrow().health.clone()
+    }
+
+    /// Changes what is known of its health; who changes its state does not get in the way.
+    pub fn change_health(&self, change: impl FnOnce(&mut Option<Health>)) {
+        self.seen.send_modify(|snapshot| change(&mut snapshot.health));
     }
 
     pub fn show_gone(&self) {

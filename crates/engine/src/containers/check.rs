@@ -1,7 +1,7 @@
 //! What a specification may not ask for, with Docker's words.
 
 use super::{ContainerSpec, RestartMode, signal};
-use crate::{EngineError, ErrorKind};
+use crate::EngineError;
 
 /// Refuses what could never run. Returns warnings about what will not be as asked.
 pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
@@ -14,6 +14,9 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
     }
     if let Some(signal) = &spec.stop_signal {
         signal::parse(signal)?;
+    }
+    if let Some(health) = &spec.healthcheck {
+        health.check()?;
     }
     for variable in &spec.env {
         if variable.is_empty() || variable.starts_with('=') || variable.contains('\0') {
@@ -119,11 +122,9 @@ fn mode(what: &str, given: &str, known: &[&str]) -> Result<(), EngineError> {
     if known.contains(&given) {
         return Ok(());
     }
-    if given.starts_with("container:") {
-        return Err(EngineError::new(
-            ErrorKind::NotImplemented,
-            format!("joining another container's {what} namespace is not supported yet"),
-        ));
+    let joins = given.strip_prefix("container:").is_some_and(|name| !name.is_empty());
+    if joins && matches!(what, "IPC" | "PID") {
+        return Ok(());
     }
     Err(EngineError::invalid(format!("invalid {what} mode: {given}")))
 }
@@ -154,7 +155,8 @@ mod tests {
             spec.restart.mode = RestartMode::Always;
         });
         assert_eq!(error.message, "can't create 'AutoRemove' container with restart policy");
-        assert_eq!(refused(|spec| spec.pid_mode = "container:x".into()).kind, ErrorKind::NotImplemented);
+        refused(|spec| spec.pid_mode = "container:".into());
+        refused(|spec| spec.uts_mode = "container:x".into());
         for host in ["bad", ":1.2.3.4", "a:notip", "a b:1.2.3.4", "a\nb=1.2.3.4", "a:[::1"] {
             let mut spec = ContainerSpec { extra_hosts: vec![host.to_owned()], ..ContainerSpec::default() };
             check(&spec).expect_err(host);

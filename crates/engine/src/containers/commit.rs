@@ -121,6 +121,7 @@ fn config_of(container: &Container) -> ContainerConfig {
         working_dir: spec.working_dir.clone(),
         labels: spec.labels.clone(),
         stop_signal: spec.stop_signal.clone().unwrap_or_default(),
+        healthcheck: spec.healthcheck.as_ref().map(super::HealthSpec::to_json),
         ..ContainerConfig::default()
     }
 }

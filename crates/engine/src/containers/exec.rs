@@ -115,6 +115,20 @@ impl Containers {
         }
     }
 
+    /// Ends it, if it runs.
+    pub(super) async fn exec_kill(&self, exec: &str) {
+        let Ok((_, cell)) = self.shared.find_exec(exec) else { return };
+        let running = match &*cell.life() {
+            Life::Running { exec, .. } => Some(exec.clone()),
+            _ => None,
+        };
+        if let Some(running) = running
+            && let Err(error) = running.kill(super::signal::KILL).await
+        {
+            tracing::debug!(exec = %cell.id, %error, "could not be killed");
+        }
+    }
+
     /// One exec.
     pub fn exec_inspect(&self, exec: &str) -> Result<ExecView, EngineError> {
         let (cell, exec) = self.shared.find_exec(exec)?;

@@ -108,6 +108,11 @@ impl Filter {
         !self.statuses.is_empty() || !self.exited.is_empty()
     }
 
+    /// Whether a container's health (`none` where nobody asks) is one of those wanted.
+    pub fn is_as_well_as(&self, word: &str) -> bool {
+        any(&self.health, |health| health == word)
+    }
+
     pub fn matches(&self, container: &Container, world: &World<'_>) -> bool {
         let spec = &container.spec;
         let life = &container.life;
@@ -124,13 +129,15 @@ impl Filter {
             && !self.without_labels.iter().any(|label| has_label(&spec.labels, label))
             && any(&self.statuses, |status| status == life.status())
             && any(&self.exited, |code| {
-                !life.is_running() && life.exit().is_some_and(|exit| exit.finished_at.is_some() && exit.code == *code)
+                !life.is_running()
+                    && life.exit().is_some_and(|exit| exit.finished_at.is_some() && exit.code == *code)
             })
             && any(&self.ancestors, |name| (world.is_ancestor)(name, container))
             && any(&self.volumes, |volume| {
-                container.mounts.iter().any(|mount| {
-                    mount.name.as_ref() == Some(volume) || mount.destination == clean(volume)
-                })
+                container
+                    .mounts
+                    .iter()
+                    .any(|mount| mount.name.as_ref() == Some(volume) || mount.destination == clean(volume))
             })
             && any(&self.networks, |network| {
                 let own = crate::networks::network_of_mode(&spec.network_mode);
@@ -139,8 +146,6 @@ impl Filter {
             })
             && self.has_port(container)
             && self.is_task.is_none_or(|task| !task)
-            // Nothing has a health check yet.
-            && any(&self.health, |health| health == "none")
             && world.since.is_none_or(|since| container.created > since)
             && world.before.is_none_or(|before| container.created < before)
     }
@@ -313,7 +318,6 @@ mod tests {
             ("volume", "/srv/data/", "/srv/data/x"),
             ("network", "bridge", "host"),
             ("is-task", "false", "true"),
-            ("health", "none", "healthy"),
         ] {
             assert!(matches(&[(key, yes)]), "{key}={yes}");
             assert!(!matches(&[(key, no)]), "{key}={no}");

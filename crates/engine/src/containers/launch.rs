@@ -154,7 +154,8 @@ impl Shared {
         let (spec, from) = (Arc::clone(&container.spec), root.clone());
         let user = blocking(move || prepare_root(&from, &spec)).await?;
         let setup = Setup::detect();
-        let around = oci::Surroundings { setup, user, sources: sources.0, network: place };
+        let joins = self.joins(&container).await?;
+        let around = oci::Surroundings { setup, user, sources: sources.0, network: place, joins };
         let (oci, seccomp) = oci::build(&container, &around)?;
         let spec = &container.spec;
         let mut config = TaskConfig::new(&container.id, root, oci);
@@ -283,6 +284,7 @@ impl Shared {
         let container = cell.container();
         future::join(self.unmount_volumes(id, volumes), self.close_network(&container)).await;
         failpoint!("engine.release.after_volumes");
+        self.drop_shm(id).await;
         let views = cell.views.lock().await;
         if *views == 0
             && let Err(error) = self.images.unmount_rootfs(id, &self.dir(id)).await

@@ -108,6 +108,8 @@ impl Shared {
         };
         let world = World { is_ancestor: &is_ancestor, since, before };
         let cells = self.cells();
-        Ok(cells.iter().map(|cell| cell.container()).filter(|one| filter.matches(one, &world)).collect())
+        let well = |cell: &super::cell::Cell| cell.health().map_or("none", |health| health.status.as_str());
+        let found = cells.iter().filter(|cell| filter.is_as_well_as(well(cell)));
+        Ok(found.map(|cell| cell.container()).filter(|one| filter.matches(one, &world)).collect())
     }
 }

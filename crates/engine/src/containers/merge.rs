@@ -17,6 +17,7 @@ pub(super) fn merge(
         if spec.working_dir.is_empty() {
             spec.working_dir.clone_from(&image.working_dir);
         }
+        spec.healthcheck = super::health::settle(spec.healthcheck.take(), image.healthcheck.as_ref());
         if spec.stop_signal.is_none() && !image.stop_signal.is_empty() {
             spec.stop_signal = Some(image.stop_signal.clone());
         }

@@ -9,9 +9,9 @@
 //! | `state` | the states and what may follow what, purely |
 //! | `spec`, `record`, `request` | what is asked for, what is kept, what is answered |
 //! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
-//! | `create`, `commit`, `launch`, `supervise`, `stop`, `remove`, `update`, `networks`, `restore` | the transitions |
+//! | `create`, `commit`, `launch`, `supervise`, `health`, `stop`, `remove`, `update`, `networks`, `restore` | the transitions |
 //! | `check`, `limits`, `merge`, `mounts`, `names`, `signal`, `log_options` | understanding what clients send |
-//! | `oci`, `hosts` | what the runtime and the container get to see |
+//! | `oci`, `hosts`, `joins` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
 //!
 //! **What a crash leaves.** A record says `Starting` before anything is mounted, `Running` by the time a start is
@@ -27,8 +27,10 @@ mod create;
 mod exec;
 mod files;
 mod filter;
+mod health;
 mod hosts;
 mod index;
+mod joins;
 mod launch;
 mod limits;
 mod list;
@@ -56,6 +58,7 @@ mod update;
 
 pub use commit::CommitOptions;
 pub(crate) use filter::until;
+pub use health::{Health, HealthSpec, HealthStatus, Probe};
 pub(crate) use hosts::{Surroundings, write as write_names};
 pub(crate) use names::new_id;
 pub use record::{Container, MountPoint};

@@ -208,6 +208,7 @@ impl Shared {
             if let Err(error) = self.runtime.cleanup_orphan(&id).await {
                 tracing::warn!(container = %id, %error, "processes without a record could not be removed");
             }
+            self.drop_shm(&id).await;
             match self.images.remove_rootfs(&id, &dir).await {
                 Ok(()) => {
                     let _ = blocking(move || Ok(std::fs::remove_dir_all(dir)?)).await;

@@ -2,6 +2,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::HealthSpec;
 use crate::networks::{EndpointSpec, PublishSpec};
 
 /// What a container shall be. At creation the fields are as the client gave them; in a stored container they
@@ -94,7 +95,7 @@ pub struct ContainerSpec {
     pub shm_size: i64,
     /// Kernel parameters of the container's namespaces.
     pub sysctls: BTreeMap<String, String>,
-    /// `""`, `none`, `private`, `shareable`, `host`, `container:ID`.
+    /// `""`, `none`, `private`, `shareable`, `host`, `container:NAME`.
     pub ipc_mode: String,
     /// `""`, `host`, `container:ID`.
     pub pid_mode: String,
@@ -138,8 +139,8 @@ pub struct ContainerSpec {
     pub runtime: String,
     /// It belongs to a request that is being answered, such as a build: it does not outlive the engine.
     pub passing: bool,
-    /// The image's health check is not run.
-    pub no_healthcheck: bool,
+    /// How to ask whether it is well; effective once stored. `None`: the image's.
+    pub healthcheck: Option<HealthSpec>,
     /// The client's own document (`Config`, `HostConfig`, `NetworkingConfig`), returned as it came. The
     /// engine never reads it.
     pub document: serde_json::Value,

@@ -11,6 +11,7 @@ use crate::volumes::DEFAULT;
 impl Shared {
     /// Sees a task to its end.
     pub fn watch_task(self: &Arc<Self>, cell: &Arc<Cell>, task: Task) {
+        self.watch_health(cell);
         let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
         self.spawn(async move {
             let ended = tokio::select! {

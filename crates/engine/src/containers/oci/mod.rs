@@ -20,7 +20,7 @@ use pintle_runtime::{
 pub(super) use limits::resources;
 pub(super) use mounts::Source;
 
-use super::{Container, ContainerSpec, ExecSpec, merge};
+use super::{Container, ContainerSpec, ExecSpec, joins::Joins, merge};
 use crate::{EngineError, networks::Place};
 
 /// Refuses what cannot be expressed, before anything is made.
@@ -48,6 +48,8 @@ pub(super) struct Surroundings {
     pub sources: Vec<Source>,
     /// Where its network is.
     pub network: Place,
+    /// What it takes from other containers.
+    pub joins: Joins,
 }
 
 /// The OCI specification and system call filter of a container.
@@ -79,12 +81,16 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
     if let Some(root) = oci.root_mut() {
         root.set_readonly(Some(spec.read_only));
     }
-    let (mounts, propagation) =
-        mounts::build(spec, oci.mounts().clone().unwrap_or_default(), &around.sources);
+    let (mounts, propagation) = mounts::build(
+        spec,
+        oci.mounts().clone().unwrap_or_default(),
+        &around.sources,
+        around.joins.shm.as_deref(),
+    );
     oci.set_mounts(Some(mounts));
 
     if let Some(linux) = oci.linux_mut() {
-        linux.set_namespaces(Some(namespaces(spec, around.setup, &around.network)));
+        linux.set_namespaces(Some(namespaces(spec, around.setup, around)));
         linux.set_rootfs_propagation(propagation);
         let (nodes, rules) = devices::build(spec)?;
         linux.set_devices((!nodes.is_empty()).then_some(nodes));
@@ -161,7 +167,8 @@ fn capabilities(spec: &ContainerSpec) -> Result<Capabilities, EngineError> {
     Ok(adjust_capabilities(&default_capabilities(), &spec.cap_add, &spec.cap_drop)?)
 }
 
-fn namespaces(spec: &ContainerSpec, setup: Setup, network: &Place) -> Vec<LinuxNamespace> {
+fn namespaces(spec: &ContainerSpec, setup: Setup, around: &Surroundings) -> Vec<LinuxNamespace> {
+    let network = &around.network;
     let mut all = defaults::default_namespaces(setup);
     let mut drop = |kind: LinuxNamespaceType| all.retain(|namespace| namespace.typ() != kind);
     if *network == Place::Host {
@@ -188,6 +195,15 @@ fn namespaces(spec: &ContainerSpec, setup: Setup, network: &Place) -> Vec<LinuxN
     if let Place::Namespace(path) = network {
         for namespace in all.iter_mut().filter(|one| one.typ() == LinuxNamespaceType::Network) {
             namespace.set_path(Some(path.clone()));
+        }
+    }
+    for (kind, path) in
+        [(LinuxNamespaceType::Pid, &around.joins.pid), (LinuxNamespaceType::Ipc, &around.joins.ipc)]
+    {
+        if let Some(path) = path {
+            for namespace in all.iter_mut().filter(|one| one.typ() == kind) {
+                namespace.set_path(Some(path.clone()));
+            }
         }
     }
     all

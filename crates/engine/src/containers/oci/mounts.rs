@@ -21,6 +21,7 @@ pub(super) fn build(
     spec: &ContainerSpec,
     defaults: Vec<Mount>,
     sources: &[Source],
+    shm: Option<&std::path::Path>,
 ) -> (Vec<Mount>, Option<String>) {
     let tmpfs = spec.tmpfs.iter().map(|(path, options)| {
         let options: Vec<String> = options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
@@ -40,6 +41,7 @@ pub(super) fn build(
         }
         if path == std::path::Path::new("/dev/shm") {
             match spec.ipc_mode.as_str() {
+                _ if let Some(shm) = shm => mount = bind(&shm.to_string_lossy(), "/dev/shm"),
                 "none" => continue,
                 "host" => mount = bind("/dev/shm", "/dev/shm"),
                 _ => set_size(&mut mount, spec.shm_size),
@@ -161,7 +163,7 @@ mod tests {
         let spec =
             ContainerSpec { tmpfs: [("/a".to_owned(), String::new())].into(), ..ContainerSpec::default() };
         let sources = [source("/a/b/c", ""), source("/a/b", "rshared"), source("/dev", "")];
-        let (all, propagation) = build(&spec, defaults, &sources);
+        let (all, propagation) = build(&spec, defaults, &sources, None);
         let seen = destinations(&all);
         assert_eq!(propagation.as_deref(), Some("rshared"));
         assert_eq!(seen.iter().filter(|path| path.starts_with("/dev")).count(), 1);
