@@ -86,11 +86,10 @@ fn containers_share_processes_and_memory() {
     engine.sh("docker run -d --name donor --ipc shareable alpine sleep 1000").ok();
     engine.sh("docker exec donor sh -c 'echo shared > /dev/shm/x'").ok();
     assert_eq!(engine.sh("docker run --rm --ipc container:donor alpine cat /dev/shm/x").ok(), "shared");
-    let own = "docker exec donor readlink /proc/1/ns/ipc";
-    let same = engine.sh(&format!(
-        "test $({own}) = $(docker run --rm --ipc container:donor alpine readlink /proc/self/ns/ipc)"
-    ));
-    same.ok();
+    let ipc =
+        |run: &str| engine.sh(&format!("{run} sh -c \"ls -l /proc/self/ns/ipc | sed 's/.*-> //'\"")).ok();
+    assert_eq!(ipc("docker run --rm --ipc container:donor alpine"), ipc("docker exec donor"));
+    assert_ne!(ipc("docker run --rm alpine"), ipc("docker exec donor"));
     let seen = engine.sh("docker run --rm --pid container:donor alpine ps").ok();
     assert!(seen.contains("sleep 1000"), "{seen}");
     // What is joined stays there while it is used, whatever becomes of the engine.
@@ -117,4 +116,48 @@ fn containers_share_processes_and_memory() {
         engine.sh("docker rm -f $(docker ps -aq) 2>/dev/null; true").ok();
         engine.leftovers().is_empty()
     });
+}
+
+#[test]
+fn an_image_is_a_mount() {
+    let mut engine = ready();
+    engine
+        .sh("mkdir -p data/sub && echo inside > data/sub/file && tar -C data -c . | docker import - data:1")
+        .ok();
+    let body = |source: &str, subpath: &str| {
+        serde_json::json!({
+            "Image": "alpine",
+            "Cmd": ["sleep", "1000"],
+            "HostConfig": { "Annotations": { "a.b": "c" }, "Mounts": [
+                { "Type": "image", "Source": source, "Target": "/all" },
+                { "Type": "image", "Source": source, "Target": "/part", "ImageOptions": { "Subpath": subpath } },
+            ] },
+        })
+    };
+    let made = engine.http("POST", "/containers/create?name=box", Some(&body("data:1", "sub")));
+    assert_eq!(made.0, 201, "{made:?}");
+    engine.sh("docker start box").ok();
+    assert_eq!(engine.sh("docker exec box cat /all/sub/file /part/file").ok(), "inside\ninside");
+    let refused = engine.sh("docker exec box touch /all/new").fails();
+    assert!(refused.contains("Read-only file system"), "{refused}");
+    let mounts = engine
+        .sh("docker inspect -f '{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}};{{end}}' box")
+        .ok();
+    assert_eq!(mounts, "image data:1 /all false;image data:1 /part false;");
+    let busy = engine.sh("docker rmi data:1").fails();
+    assert!(busy.contains("is using its referenced image"), "{busy}");
+    engine.kill();
+    engine.boot(&[]);
+    assert_eq!(engine.sh("docker exec box cat /part/file").ok(), "inside");
+    engine.sh("docker restart -t 0 box").ok();
+    assert_eq!(engine.sh("docker exec box cat /all/sub/file").ok(), "inside");
+    for (source, subpath, said) in [
+        ("nobody", "sub", "No such image: nobody:latest"),
+        ("data:1", "../x", "subpath must be a relative path"),
+    ] {
+        let refused = engine.http("POST", "/containers/create", Some(&body(source, subpath)));
+        assert!(refused.1["message"].as_str().is_some_and(|text| text.contains(said)), "{refused:?}");
+    }
+    engine.sh("docker rm -f box && docker rmi data:1").ok();
+    assert_eq!(engine.leftovers(), Vec::<String>::new());
 }

@@ -42,4 +42,4 @@ pub use manifest::{Descriptor, Manifest};
 pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent};
 pub use reference::Reference;
-pub use registry::{Login, Registry, Resolved, Scope};
+pub use registry::{Login, Offer, Registry, Resolved, Scope};

@@ -464,7 +464,15 @@ async fn an_index_offers_its_platforms_before_anything_is_downloaded() {
         "{error}"
     );
     let resolved = registry.resolve(&list, &Auth::None, Scope::Repository, None).await.unwrap();
-    assert_eq!((resolved.manifest_digest, resolved.digest), (pushed.digest, digest));
+    assert_eq!((&resolved.manifest_digest, &resolved.digest), (&pushed.digest, &digest));
+    // What is on offer is the index; of a single image, itself, with what its configuration says.
+    let offer = registry.offer(&list, &Auth::None).await.unwrap();
+    assert_eq!((&offer.descriptor.digest, offer.descriptor.size), (&digest, index.len() as u64));
+    assert_eq!(offer.platforms, ["linux/amd64".parse().unwrap()]);
+    let offer = registry.offer(&name, &Auth::None).await.unwrap();
+    assert_eq!((&offer.descriptor.digest, offer.platforms.len()), (&pushed.digest, 1));
+    let missing = reference(format!("127.0.0.1:{}/multi:none", server.port));
+    assert_eq!(registry.offer(&missing, &Auth::None).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

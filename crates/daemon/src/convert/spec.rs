@@ -138,6 +138,7 @@ pub(crate) fn spec(
         log,
         console_size: console_size(host.console_size),
         runtime: host.runtime,
+        annotations: host.annotations,
         passing: false,
         healthcheck: healthcheck.map(health).transpose()?,
         document,
@@ -189,6 +190,12 @@ fn refuse(host: &HostConfig, defaults: &config::Config) -> Result<(), Failure> {
             capabilities.join(" ")
         )));
     }
+    if !host.cgroup.is_empty() {
+        return Err(Failure::not_implemented(format!(
+            "joining the control group {:?} is not supported: name a parent with CgroupParent",
+            host.cgroup
+        )));
+    }
     if !matches!(host.isolation.as_str(), "" | "default") {
         return Err(Failure::invalid(format!(
             "invalid isolation: {:?} - linux only supports 'default'",
@@ -213,9 +220,7 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
         "bind" => MountKind::Bind,
         "volume" => MountKind::Volume,
         "tmpfs" => MountKind::Tmpfs,
-        "image" => {
-            return Err(Failure::not_implemented("mounts of type image are not supported in this version"));
-        }
+        "image" => MountKind::Image,
         other if mount.target.is_empty() => return Err(no_target(other)),
         other => {
             return Err(Failure::invalid(format!(
@@ -232,6 +237,9 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
     if mount.volume_options.is_some() && kind != MountKind::Volume {
         return misplaced("VolumeOptions");
     }
+    if mount.image_options.is_some() && kind != MountKind::Image {
+        return misplaced("ImageOptions");
+    }
     if mount.tmpfs_options.is_some() && kind != MountKind::Tmpfs {
         return misplaced("TmpfsOptions");
     }
@@ -241,6 +249,7 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
     let bind = mount.bind_options.unwrap_or_default();
     let volume = mount.volume_options.unwrap_or_default();
     let tmpfs = mount.tmpfs_options.unwrap_or_default();
+    let image = mount.image_options.unwrap_or_default();
     let driver = volume.driver_config.unwrap_or_default();
     Ok(MountSpec {
         kind,
@@ -253,7 +262,7 @@ fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {
         read_only_shallow: bind.read_only_non_recursive,
         read_only_forced: bind.read_only_force_recursive,
         no_copy: volume.no_copy,
-        subpath: volume.subpath,
+        subpath: if kind == MountKind::Image { image.subpath } else { volume.subpath },
         labels: volume.labels,
         driver: driver.name,
         driver_options: driver.options,

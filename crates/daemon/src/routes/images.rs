@@ -6,7 +6,7 @@ use chrono::Utc;
 use http::StatusCode;
 use pintle_api::{Filters, image::Pruned, time};
 use pintle_engine::events::Kind;
-use pintle_image::{Image, ImageId, Platform, Reference, Removed, Scope};
+use pintle_image::{Image, ImageId, Platform, Reference, Removed};
 use serde_json::json;
 
 use super::{containers::already_running, system::blocking};
@@ -342,14 +342,21 @@ pub(crate) async fn prune(app: Arc<App>, call: Call) -> Outcome {
 pub(crate) async fn distribution(app: Arc<App>, call: Call) -> Outcome {
     let reference: Reference = call.name.parse()?;
     let reference = reference.or_latest();
-    let resolved = app.images.registry().resolve(&reference, &call.auth(), Scope::Repository, None).await?;
+    let offer = app.images.registry().offer(&reference, &call.auth()).await?;
+    let platform = |platform: &Platform| {
+        let mut shown = json!({ "architecture": platform.architecture, "os": platform.os });
+        if let Some(variant) = &platform.variant {
+            shown["variant"] = variant.as_str().into();
+        }
+        shown
+    };
     Ok(reply::ok(&json!({
         "Descriptor": {
-            "mediaType": resolved.media_type,
-            "digest": resolved.manifest_digest.to_string(),
-            "size": resolved.manifest_bytes.len(),
+            "mediaType": offer.descriptor.media_type,
+            "digest": offer.descriptor.digest.to_string(),
+            "size": offer.descriptor.size,
         },
-        "Platforms": [{ "architecture": super::system::architecture(), "os": "linux" }],
+        "Platforms": offer.platforms.iter().map(platform).collect::<Vec<_>>(),
     })))
 }
 

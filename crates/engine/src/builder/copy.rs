@@ -73,8 +73,8 @@ impl Build<'_> {
         }
         let target = self.absolute(&destination);
         let hash = hash(items.clone()).await?;
-        let whose = chown.as_ref().map(|chown| format!("--chown={chown} ")).unwrap_or_default();
-        let told = self.nop(&format!("{name} {whose}{hash} in {target} "));
+        let whose = chown.as_ref().map(|chown| format!("--chown={chown}")).unwrap_or_default();
+        let told = self.nop(&format!("{name} {whose}{hash} in {destination} "));
         if self.cached(&told) {
             return Ok(());
         }

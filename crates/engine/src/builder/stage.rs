@@ -138,6 +138,7 @@ impl Build<'_> {
             for step in &stage.steps {
                 self.say_step(&step.text);
                 self.dispatch(&step.instruction).await.map_err(|failed| located(failed, step))?;
+                self.say_image();
             }
             let image = self.state.image.clone();
             if let Some(image) = &image {
@@ -183,7 +184,6 @@ impl Build<'_> {
         if let Some(id) = &image {
             let known = self.builder.0.images.get(id.as_str())?;
             self.state.config = known.config.config.clone();
-            self.state.author.clone_from(&known.config.author);
             triggers = std::mem::take(&mut self.state.config.on_build);
             self.held.push(self.builder.hold(id));
         }
@@ -191,7 +191,6 @@ impl Build<'_> {
             self.state.config.env.push(DEFAULT_PATH.to_owned());
         }
         self.state.image = image;
-        self.say_image();
         if !triggers.is_empty() {
             let plural = if triggers.len() == 1 { "" } else { "s" };
             self.out.output(format!("# Executing {} build trigger{plural}\n", triggers.len()));
@@ -207,6 +206,7 @@ impl Build<'_> {
                 self.dispatch(&step.instruction).await?;
             }
         }
+        self.say_image();
         Ok(())
     }
 
@@ -320,7 +320,7 @@ impl Build<'_> {
 
     /// An image that differs in its configuration alone.
     async fn commit(&mut self, told: &str) -> Result<(), Failed> {
-        let told = self.nop(told);
+        let told = self.nop(&format!(" {told}"));
         if self.cached(&told) {
             return Ok(());
         }
@@ -343,9 +343,9 @@ impl Build<'_> {
         words
     }
 
-    /// How the history tells a step that runs nothing.
+    /// How the history tells a step that runs nothing. Those that touch files have one space, as in Docker.
     pub fn nop(&self, told: &str) -> String {
-        self.shell_words(&format!("#(nop) {told}")).join(" ").replacen("#(nop) ", "#(nop)  ", 1)
+        self.shell_words(&format!("#(nop) {told}")).join(" ")
     }
 
     /// The image of a step, its history's text apart.
@@ -383,7 +383,6 @@ impl Build<'_> {
     pub fn arrive(&mut self, image: ImageId) {
         self.held.push(self.builder.hold(&image));
         self.state.image = Some(image);
-        self.say_image();
     }
 }
 

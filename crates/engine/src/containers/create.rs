@@ -58,7 +58,8 @@ async fn create(
     let (path, args) = merge::merge(&mut spec, Some(&image.config.config))?;
     let mut warnings = limits::settle(&mut spec.resources, true)?;
     warnings.extend(check::check(&spec)?);
-    let points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
+    let mut points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
+    shared.find_images(&mut points)?;
     shared.networks.check(&spec)?;
     check_links(shared, &spec)?;
     shared.networks.settle_names(&mut spec);
@@ -158,6 +159,7 @@ async fn make(
         let path = dir.clone();
         blocking(move || Ok(make_dir(&path)?)).await?;
         shared.images.create_rootfs(&container.id, &dir, &image.id).await?;
+        shared.make_images(&container).await?;
         failpoint!("engine.create.after_rootfs");
         make_volumes(shared, &mut container, &fresh, &mut made).await?;
         failpoint!("engine.create.after_volumes");
@@ -300,7 +302,9 @@ impl Shared {
     /// Removes what a failed creation made. What cannot be removed now is swept at the next start.
     pub async fn undo_create(&self, container: &Container, volumes: &[String]) {
         let dir = self.dir(&container.id);
-        if let Err(error) = self.images.remove_rootfs(&container.id, &dir).await {
+        if let Err(error) = self.remove_images(&container.id).await {
+            tracing::warn!(container = %container.id, %error, "image mounts stay for now");
+        } else if let Err(error) = self.images.remove_rootfs(&container.id, &dir).await {
             // Whatever is still mounted there must not be deleted through.
             tracing::warn!(container = %container.id, %error, "a half-made root file system stays for now");
         } else {

@@ -282,7 +282,8 @@ impl View {
         let Some(close) = &mut self.close else { return Ok(()) };
         let mut part = None;
         let source = match mount.kind {
-            MountKind::Tmpfs => return Ok(()),
+            // Neither memory nor an image's files are there when nothing runs.
+            MountKind::Tmpfs | MountKind::Image => return Ok(()),
             MountKind::Bind => {
                 let point = mount.clone();
                 blocking(move || launch::bind_source(&point)).await?

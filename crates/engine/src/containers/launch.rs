@@ -222,6 +222,10 @@ impl Shared {
                     Ok((oci::Source { path, point: mount.clone() }, None))
                 }
                 MountKind::Volume => self.volume_source(container, mount, mounted).await,
+                MountKind::Image => {
+                    let path = self.mount_image(container, mount).await?;
+                    self.part(path, mount).await
+                }
             }
         }))
         .await?;
@@ -244,6 +248,15 @@ impl Shared {
         let id = MountId(mount.mount_id.clone());
         let path = self.volumes.mount_as(&name, &container.id, &id, &seen).await?;
         mounted.lock().unwrap_or_else(PoisonError::into_inner).push(mount.clone());
+        self.part(path, mount).await
+    }
+
+    /// What of a volume or an image is to be mounted.
+    async fn part(
+        &self,
+        path: PathBuf,
+        mount: &MountPoint,
+    ) -> Result<(oci::Source, Option<Subpath>), EngineError> {
         let mut point = mount.clone();
         point.source.clone_from(&path);
         if mount.subpath.is_empty() {
@@ -257,7 +270,9 @@ impl Shared {
     fn remember_sources(&self, cell: &Cell, sources: &[oci::Source]) {
         let container = cell.container();
         let mut points = (*container.mounts).clone();
-        for point in points.iter_mut().filter(|point| point.kind == MountKind::Volume) {
+        for point in
+            points.iter_mut().filter(|point| matches!(point.kind, MountKind::Volume | MountKind::Image))
+        {
             if let Some(source) = sources.iter().find(|source| source.point.destination == point.destination)
             {
                 point.source.clone_from(&source.point.source);
@@ -285,6 +300,7 @@ impl Shared {
         future::join(self.unmount_volumes(id, volumes), self.close_network(&container)).await;
         failpoint!("engine.release.after_volumes");
         self.drop_shm(id).await;
+        self.unmount_images(&container).await;
         let views = cell.views.lock().await;
         if *views == 0
             && let Err(error) = self.images.unmount_rootfs(id, &self.dir(id)).await

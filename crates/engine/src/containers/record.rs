@@ -36,7 +36,7 @@ pub struct Container {
 pub struct MountPoint {
     /// Which kind of source.
     pub kind: MountKind,
-    /// The volume's name, if it is one.
+    /// The volume's name, or the image's as the client wrote it.
     pub name: Option<String>,
     /// A host path: a bind's source, or where the volume was mounted last.
     pub source: PathBuf,
@@ -62,6 +62,8 @@ pub struct MountPoint {
     pub non_recursive: bool,
     /// Read-only at its top alone.
     pub read_only_shallow: bool,
+    /// The image's id, if it is one.
+    pub image: String,
     /// Options of a tmpfs.
     pub options: Vec<String>,
     /// From the long form (`Mounts`), whose sources must exist, not from `-v`.

@@ -80,6 +80,7 @@ impl Shared {
         if cell.task().is_some() {
             self.release(cell, &container.mounts).await;
         }
+        self.remove_images(&container.id).await?;
         self.images.remove_rootfs(&container.id, &dir).await?;
         failpoint!("engine.remove.after_rootfs");
         blocking(move || match std::fs::remove_dir_all(&dir) {

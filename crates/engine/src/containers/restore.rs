@@ -209,7 +209,11 @@ impl Shared {
                 tracing::warn!(container = %id, %error, "processes without a record could not be removed");
             }
             self.drop_shm(&id).await;
-            match self.images.remove_rootfs(&id, &dir).await {
+            let removed = match self.remove_images(&id).await {
+                Ok(()) => self.images.remove_rootfs(&id, &dir).await.map_err(Into::into),
+                Err(error) => Err(error),
+            };
+            match removed {
                 Ok(()) => {
                     let _ = blocking(move || Ok(std::fs::remove_dir_all(dir)?)).await;
                     tracing::info!(container = %id, "removed what a creation or removal left");

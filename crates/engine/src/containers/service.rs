@@ -137,7 +137,10 @@ impl Containers {
 
     /// Ids of the containers made from an image.
     pub fn using_image(&self, image_id: &str) -> Vec<String> {
-        let using = |cell: &Arc<Cell>| cell.container().image_id == image_id;
+        let using = |cell: &Arc<Cell>| {
+            let container = cell.container();
+            container.image_id == image_id || container.mounts.iter().any(|mount| mount.image == image_id)
+        };
         self.shared.cells().iter().filter(|cell| using(cell)).map(|cell| cell.id.clone()).collect()
     }
 

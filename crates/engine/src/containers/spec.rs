@@ -137,6 +137,8 @@ pub struct ContainerSpec {
     pub console_size: Option<(u16, u16)>,
     /// The name of the OCI runtime, for show.
     pub runtime: String,
+    /// Words for the OCI runtime.
+    pub annotations: BTreeMap<String, String>,
     /// It belongs to a request that is being answered, such as a build: it does not outlive the engine.
     pub passing: bool,
     /// How to ask whether it is well; effective once stored. `None`: the image's.
@@ -170,7 +172,7 @@ pub struct MountSpec {
     pub read_only_forced: bool,
     /// Volume: do not fill an empty volume from the image.
     pub no_copy: bool,
-    /// Volume: a path inside the volume.
+    /// Volume, image: a path inside it.
     pub subpath: String,
     /// Volume: labels of a volume made for this.
     pub labels: BTreeMap<String, String>,
@@ -197,6 +199,8 @@ pub enum MountKind {
     Volume,
     /// Memory.
     Tmpfs,
+    /// An image's files.
+    Image,
 }
 
 impl MountKind {
@@ -206,6 +210,7 @@ impl MountKind {
             Self::Bind => "bind",
             Self::Volume => "volume",
             Self::Tmpfs => "tmpfs",
+            Self::Image => "image",
         }
     }
 }

@@ -63,18 +63,16 @@ pub fn apply(
             format!("SHELL [{}]", words.join(" "))
         }
         Instruction::Expose(given) => {
-            let mut all = std::collections::BTreeSet::new();
+            let mut told = std::collections::BTreeSet::new();
             for text in given {
                 for word in expander.words(text)? {
-                    all.extend(
-                        ports(&word)
-                            .ok_or_else(|| SyntaxError::new(format!("invalid containerPort: {word:.50}")))?,
-                    );
+                    let ports = ports(&word)
+                        .ok_or_else(|| SyntaxError::new(format!("invalid containerPort: {word:.50}")))?;
+                    config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
+                    told.insert(word);
                 }
             }
-            let told = format!("EXPOSE {}", all.iter().cloned().collect::<Vec<_>>().join(" "));
-            config.exposed_ports.extend(all.into_iter().map(|port| (port, Empty {})));
-            told
+            format!("EXPOSE {}", told.into_iter().collect::<Vec<_>>().join(" "))
         }
         Instruction::Volume(paths) => {
             let paths: Vec<String> = paths.iter().map(word).collect::<Result<_, _>>()?;

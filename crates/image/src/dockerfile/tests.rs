@@ -166,7 +166,7 @@ fn a_configuration_changes_step_by_step() {
     assert_eq!(config.cmd.unwrap(), ["s", "line"]);
     assert_eq!(told[0], "ENV A=1 B=2");
     assert_eq!(told[2], r#"ENTRYPOINT ["/bin/sh" "-c" "run"]"#);
-    assert_eq!(told[5], "EXPOSE 443/tcp 80/udp");
+    assert_eq!(told[5], "EXPOSE 443 80/udp");
 }
 
 #[test]

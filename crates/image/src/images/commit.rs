@@ -29,7 +29,7 @@ pub struct Commit {
     pub name: Option<Reference>,
     /// How to run it.
     pub config: ContainerConfig,
-    /// Who made it; empty: who made its parent.
+    /// Who made it.
     pub author: String,
     /// A remark.
     pub comment: String,
@@ -137,9 +137,7 @@ impl Images {
         record.step = commit.step;
         let created = Some(chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true));
         config.created.clone_from(&created);
-        if !commit.author.is_empty() {
-            config.author.clone_from(&commit.author);
-        }
+        config.author.clone_from(&commit.author);
         config.comment.clone_from(&commit.comment);
         config.docker_version = String::new();
         config.config = commit.config;

@@ -6,6 +6,7 @@ mod download;
 mod fetch;
 mod hosts;
 mod login;
+mod offer;
 mod session;
 mod upload;
 
@@ -18,6 +19,7 @@ use reqwest::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+pub use self::offer::Offer;
 use self::{
     hosts::{Endpoint, Hosts, SharedHosts},
     session::{Refusal, Session, Tokens, body},

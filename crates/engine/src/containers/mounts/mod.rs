@@ -1,5 +1,6 @@
 //! Mounts as clients ask for them, made into one list of [`MountPoint`]s.
 
+mod images;
 mod parse;
 
 pub(super) use parse::{clean, parse_bind, parse_long, parse_volumes_from};

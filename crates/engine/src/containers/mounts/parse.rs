@@ -185,6 +185,21 @@ pub(in crate::containers) fn parse_long(long: &MountSpec) -> Result<MountPoint, 
             mount.driver.clone_from(&long.driver);
             mount.no_copy = long.no_copy;
         }
+        MountKind::Image => {
+            if long.source.is_empty() {
+                return Err(invalid("field Source must not be empty"));
+            }
+            if !long.subpath.is_empty() {
+                let path = clean(&long.subpath);
+                if long.subpath.starts_with('/') || path == ".." || path.starts_with("../") {
+                    return Err(invalid("subpath must be a relative path within the image"));
+                }
+                mount.subpath = path;
+            }
+            mount.name = Some(long.source.clone());
+            // Docker's are never writable, whatever was asked for.
+            mount.rw = false;
+        }
         MountKind::Tmpfs => {
             if !long.source.is_empty() {
                 return Err(invalid("field Source must not be specified"));

@@ -78,15 +78,18 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
             oci.set_domainname(Some(spec.domainname.clone()));
         }
     }
+    if !spec.annotations.is_empty() {
+        oci.set_annotations(Some(spec.annotations.clone().into_iter().collect()));
+    }
     if let Some(root) = oci.root_mut() {
         root.set_readonly(Some(spec.read_only));
     }
-    let (mounts, propagation) = mounts::build(
-        spec,
-        oci.mounts().clone().unwrap_or_default(),
-        &around.sources,
-        around.joins.shm.as_deref(),
-    );
+    let mut inherited = oci.mounts().clone().unwrap_or_default();
+    if around.joins.pid.is_some() && around.setup != Setup::Unified {
+        // For cgroup v1 libcontainer looks itself up in a /proc that counts processes differently.
+        inherited.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
+    }
+    let (mounts, propagation) = mounts::build(spec, inherited, &around.sources, around.joins.shm.as_deref());
     oci.set_mounts(Some(mounts));
 
     if let Some(linux) = oci.linux_mut() {
