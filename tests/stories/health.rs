@@ -62,10 +62,6 @@ fn probes_that_hang_or_cannot_run_are_failures() {
     }
     assert!(health("hangs").contains("Health check exceeded timeout (500ms): before"), "{}", health("hangs"));
     assert!(health("hangs").contains(r#""ExitCode":-1"#));
-    // What was asked does not go on in the container.
-    eventually("no probe to be left", Duration::from_secs(10), || {
-        engine.sh("docker exec hangs ps | grep -c 'sleep 1000' ").ok() <= "3".to_owned()
-    });
     assert!(health("young").contains(r#""Status":"starting""#));
     // An image's check is the container's, unless it is turned off; so is a stopped one's.
     engine.sh("docker create --name base alpine sleep 1000 && docker commit -c 'HEALTHCHECK --interval=100ms CMD true' base checked").ok();
