@@ -6,10 +6,8 @@ use serde_json::json;
 
 use crate::{harness::Engine, package::folder};
 
-#[test]
-fn a_plugin_in_go_runs_unmodified() {
-    let engine = Engine::pintle();
-    engine.busybox("alpine");
+/// Builds the plugin and enables it under `name`.
+pub fn install(engine: &Engine, name: &str) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/go-volume");
     let binary = engine.dir.join("govol");
     let built = Command::new("go")
@@ -29,10 +27,17 @@ fn a_plugin_in_go_runs_unmodified() {
         "interface": {"types": ["docker.volumedriver/1.0"], "socket": "govol.sock"},
         "propagatedMount": "/mnt/volumes"
     });
-    let package = folder(&engine, "govol", &binary, &config);
+    let package = folder(engine, "govol", &binary, &config);
     engine
-        .sh(&format!("docker plugin create govol {} && docker plugin enable govol", package.display()))
+        .sh(&format!("docker plugin create {name} {} && docker plugin enable {name}", package.display()))
         .ok();
+}
+
+#[test]
+fn a_plugin_in_go_runs_unmodified() {
+    let engine = Engine::pintle();
+    engine.busybox("alpine");
+    install(&engine, "govol");
     engine.sh("docker volume create -d govol vol").ok();
     engine.sh("docker run --rm -v vol:/d alpine sh -c 'echo gopher > /d/f'").ok();
     assert_eq!(engine.sh("docker run --rm -v vol:/d alpine cat /d/f").ok(), "gopher");

@@ -12,6 +12,7 @@ mod build;
 mod clients;
 mod cni;
 mod completion;
+mod compose;
 mod containers;
 mod daemon;
 mod faults;
