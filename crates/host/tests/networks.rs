@@ -170,7 +170,9 @@ async fn who_stands_on_another_waits_for_it_and_for_nobody_else() {
             enabled
         },
     );
-    (maker.unwrap(), vol.unwrap(), other.unwrap());
+    for enabled in [maker, vol, other] {
+        enabled.unwrap();
+    }
     assert!(begun.elapsed() >= Duration::from_secs(2));
 
     // The next engine starts them in the same order, by itself.
