@@ -84,6 +84,64 @@ fn a_shared_root_shares_what_it_was_asked_to_share_and_nothing_else() {
     });
 }
 
+#[test]
+fn each_bind_hears_what_it_asked_to_hear() {
+    on_a_shared_host(|| async {
+        let house = House::new();
+        let words = ["rprivate", "private", "rslave", "rshared"];
+        let sources: Vec<PathBuf> = words
+            .iter()
+            .map(|word| {
+                let path = house.dir.path().join(word);
+                std::fs::create_dir_all(path.join("in")).unwrap();
+                // A peer group of its own: the mount that the root is in is kept apart from the host's, as by runc.
+                mount_bind_recursive(&path, &path).unwrap();
+                mount_change(&path, MountPropagationFlags::PRIVATE).unwrap();
+                mount_change(&path, MountPropagationFlags::SHARED).unwrap();
+                path
+            })
+            .collect();
+        // With a root that keeps mounts apart, and with one that shares them because of its last bind.
+        for (root, count) in [(None, 3), (Some("rshared"), 4)] {
+            let mut config = house.shell("exec sleep 1000");
+            let spec = &mut config.spec;
+            let mut all = spec.mounts().clone().unwrap();
+            for (word, source) in words.iter().zip(&sources).take(count) {
+                all.push(bind(source, &format!("/{word}"), &["rbind", word]));
+            }
+            spec.set_mounts(Some(all));
+            spec.linux_mut().as_mut().unwrap().set_rootfs_propagation(root.map(str::to_owned));
+            let task = house.runtime.create(config).await.unwrap();
+            task.start().await.unwrap();
+            for source in &sources {
+                rustix::mount::mount(
+                    "later",
+                    source.join("in"),
+                    "tmpfs",
+                    rustix::mount::MountFlags::empty(),
+                    None,
+                )
+                .unwrap();
+            }
+            let table = std::fs::read_to_string(format!("/proc/{}/mountinfo", task.pid().unwrap())).unwrap();
+            let heard: Vec<&str> = table
+                .lines()
+                .filter_map(|line| line.split(' ').nth(4)?.strip_prefix('/')?.strip_suffix("/in"))
+                .collect();
+            for source in &sources {
+                unmount(source.join("in"), UnmountFlags::DETACH).unwrap();
+            }
+            task.kill(9, true).await.unwrap();
+            patience(task.wait()).await.unwrap();
+            task.delete().await.unwrap();
+            assert_eq!(heard, words.get(2..count).unwrap(), "root {root:?}");
+        }
+        for source in &sources {
+            unmount(source, UnmountFlags::DETACH).unwrap();
+        }
+    });
+}
+
 #[tokio::test]
 async fn a_dev_of_the_hosts_is_left_as_it_is() {
     let house = House::new();

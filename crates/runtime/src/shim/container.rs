@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::console::ConsoleSocket;
 use super::late;
 use super::launch::{Launch, Refusal};
-use super::propagation::Outside;
+use super::propagation::{self, Outside};
 use super::witness::{Listening, Remark};
 use crate::bundle::{CapabilityMasks, Manifest, TaskDir};
 use crate::cgroup::Group;
@@ -99,7 +99,9 @@ impl Container {
         let group = Group::new(&manifest.cgroup);
         let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let rules = resources.and_then(|r| r.devices().as_deref()).unwrap_or_default();
-        let streams = group.filter_devices(rules).and_then(|()| shim_side.streams());
+        let streams = propagation::settle(&spec, pid)
+            .and_then(|()| group.filter_devices(rules))
+            .and_then(|()| shim_side.streams());
         let streams = match streams {
             Ok(streams) => streams,
             Err(error) => {

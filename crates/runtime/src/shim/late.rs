@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::{Hook, Mount, Spec};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, mount_bind, mount_bind_recursive, mount_change, mount_remount,
-};
+use rustix::mount::{MountFlags, mount_bind, mount_bind_recursive, mount_change, mount_remount};
 
+use super::propagation;
 use crate::bundle::TaskDir;
 use crate::error::{IoContext, RuntimeError};
 
@@ -105,17 +104,8 @@ fn bind(rootfs: &Path, mount: &Mount) -> io::Result<()> {
     if !flags.is_empty() {
         mount_remount(&target.1, MountFlags::BIND | flags, "")?;
     }
-    let recursive = |word: &str| {
-        if word.starts_with('r') { MountPropagationFlags::REC } else { MountPropagationFlags::empty() }
-    };
-    for word in options {
-        let flag = match word {
-            "private" | "rprivate" => MountPropagationFlags::PRIVATE,
-            "slave" | "rslave" => MountPropagationFlags::DOWNSTREAM,
-            "shared" | "rshared" => MountPropagationFlags::SHARED,
-            _ => continue,
-        };
-        mount_change(&target.1, flag | recursive(word))?;
+    for change in propagation::words(mount) {
+        mount_change(&target.1, change)?;
     }
     Ok(())
 }

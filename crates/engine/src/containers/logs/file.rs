@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// How much is read at once.
@@ -13,6 +14,8 @@ const CHUNK: usize = 64 << 10;
 const LONGEST: usize = 4 << 20;
 /// More rotated files than this are not looked for.
 const MOST_FILES: u32 = 1000;
+/// A rotation takes a moment, longer if its process is kept from running. One that takes this long was broken off.
+const LONGEST_ROTATION: Duration = Duration::from_secs(2);
 
 /// Reads complete lines from the oldest file to the newest, and goes on where writing goes on.
 #[derive(Debug)]
@@ -83,20 +86,8 @@ impl Reader {
                 self.move_to(next);
                 continue;
             }
-            match self.follow()? {
-                Some(next) => {
-                    // What was written between our last read and the rotation.
-                    let mut rest = Vec::new();
-                    if let Some(file) = &mut self.current {
-                        file.take(LONGEST as u64).read_to_end(&mut rest)?;
-                    }
-                    let lines = self.take_lines(&rest);
-                    self.move_to(next);
-                    if !lines.is_empty() {
-                        return Ok(Read1::Lines(lines));
-                    }
-                }
-                None => return Ok(Read1::End),
+            if !self.follow()? {
+                return Ok(Read1::End);
             }
         }
     }
@@ -108,34 +99,34 @@ impl Reader {
         self.current = Some(next);
     }
 
-    /// At the end of the newest file that we know: what to read next, if writing goes on elsewhere.
-    fn follow(&mut self) -> io::Result<Option<File>> {
-        let Some(current) = &mut self.current else { return Ok(None) };
+    /// At the end of the newest file that we know: whether there is more to read, because writing goes on elsewhere or
+    /// from the start again. Our own file is then read to its end once more: what was written to it between our last
+    /// look and the rotation may be any amount.
+    fn follow(&mut self) -> io::Result<bool> {
+        let Some(current) = &mut self.current else { return Ok(false) };
         let ours = current.metadata()?;
         let live = match std::fs::metadata(&self.path) {
             Ok(live) => live,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
         if same(&ours, &live) {
-            if current.stream_position()? > ours.len() {
+            let truncated = current.stream_position()? > ours.len();
+            if truncated {
                 current.seek(SeekFrom::Start(0))?;
                 self.partial.clear();
-                return Ok(Some(current.try_clone()?));
+                self.dropping = false;
             }
-            return Ok(None);
+            return Ok(truncated);
         }
         // Rotated, perhaps more than once: go on behind our file, or with all there is if it is gone.
-        let mut newer = Vec::new();
         for file in open_all(&self.path)? {
             if same(&file.metadata()?, &ours) {
                 break;
             }
-            newer.push(file);
+            self.pending.push(file);
         }
-        let next = newer.pop();
-        self.pending = newer;
-        Ok(next)
+        Ok(!self.pending.is_empty())
     }
 
     fn take_lines(&mut self, mut bytes: &[u8]) -> Vec<u8> {
@@ -168,34 +159,55 @@ fn same(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
     a.ino() == b.ino() && a.dev() == b.dev()
 }
 
-/// The live file and the rotated ones, newest first. Renames meanwhile are noticed and it is done again.
+/// The live file and the rotated ones, newest first. Waits for the end of a rotation that is under way.
 fn open_all(path: &Path) -> io::Result<Vec<File>> {
-    let mut files = Vec::new();
-    for _ in 0..16 {
-        files.clear();
-        for number in 0..MOST_FILES {
-            let name = if number == 0 { path.to_owned() } else { numbered(path, number) };
-            match File::open(name) {
-                Ok(file) => files.push(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound && number > 0 => break,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+    let begun = Instant::now();
+    loop {
+        let (files, settled) = look(path)?;
+        if settled || begun.elapsed() > LONGEST_ROTATION {
+            return Ok(files.into_iter().map(|(_, file)| file).collect());
         }
-        let live = std::fs::metadata(path);
-        let stable = match (files.first(), live) {
-            (Some(first), Ok(live)) => same(&first.metadata()?, &live),
-            (None, Err(_)) => true,
-            _ => false,
-        };
-        if stable {
-            break;
-        }
+        std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(files)
 }
 
-pub(super) fn numbered(path: &Path, number: u32) -> PathBuf {
+/// The files that have their numbers now, and whether they all had them at one and the same moment.
+///
+/// A rotation renames the oldest file first, so it is seen as a number that is missing while the next one is there;
+/// and since no file gets a lower number again, one that still has its number has had it all the while.
+fn look(path: &Path) -> io::Result<(Vec<(PathBuf, File)>, bool)> {
+    let mut files: Vec<(PathBuf, File)> = Vec::new();
+    let mut settled = true;
+    for number in 0..MOST_FILES {
+        let name = numbered(path, number);
+        match File::open(&name) {
+            Ok(file) => files.push((name, file)),
+            // A live file that is not there yet is found later, by following.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !numbered(path, number + 1).exists() {
+                    break;
+                }
+                settled = false;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for (name, file) in &files {
+        settled &= match std::fs::metadata(name) {
+            Ok(now) => same(&file.metadata()?, &now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok((files, settled))
+}
+
+/// The name of a rotated file, or of the live one for 0.
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return path.to_owned();
+    }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}"));
     PathBuf::from(name)
@@ -311,6 +323,66 @@ mod tests {
     }
 
     #[test]
+    fn a_rotation_that_is_under_way_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        append(&path, "1\n");
+        let mut following = Reader::open(&path, None).unwrap();
+        assert_eq!(drain(&mut following), "1\n");
+        for n in 2..5 {
+            rotate(&path, 9);
+            append(&path, &format!("{n}\n"));
+        }
+        // 1 is the third, 2 the second, 3 the first, 4 the live one. The next rotation has come to the first when its
+        // process is kept from running.
+        for number in [3, 2, 1] {
+            fs::rename(numbered(&path, number), numbered(&path, number + 1)).unwrap();
+        }
+        let rest = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(100));
+                fs::rename(&path, numbered(&path, 1)).unwrap();
+                append(&path, "5\n");
+            }
+        });
+        let mut new = Reader::open(&path, None).unwrap();
+        let (all, followed) = (drain(&mut new), drain(&mut following));
+        rest.join().unwrap();
+        assert_eq!(all + &drain(&mut new), "1\n2\n3\n4\n5\n");
+        assert_eq!(followed + &drain(&mut following), "2\n3\n4\n5\n");
+    }
+
+    #[test]
+    fn a_rotation_that_was_broken_off_hides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        for n in 1..4 {
+            append(&path, &format!("{n}\n"));
+            rotate(&path, 9);
+        }
+        fs::rename(numbered(&path, 3), numbered(&path, 4)).unwrap();
+        fs::rename(numbered(&path, 2), numbered(&path, 3)).unwrap();
+        assert_eq!(drain(&mut Reader::open(&path, None).unwrap()), "1\n2\n3\n");
+    }
+
+    #[test]
+    fn much_that_is_written_before_a_rotation_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        append(&path, "1\n");
+        let mut reader = Reader::open(&path, None).unwrap();
+        assert_eq!(drain(&mut reader), "1\n");
+        // The end of the file was seen; before the next look at its name come many lines, and a rotation.
+        let many = "0123456789abcde\n".repeat(LONGEST / 16 + 1000);
+        append(&path, &many);
+        rotate(&path, 3);
+        append(&path, "2\n");
+        assert!(reader.follow().unwrap());
+        assert!(drain(&mut reader) == many + "2\n");
+    }
+
+    #[test]
     fn a_log_that_outran_us_is_read_from_what_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x-json.log");
@@ -344,6 +416,31 @@ mod tests {
             let from = lines.len().saturating_sub(tail);
             let want: String = lines[from..].iter().map(|line| format!("{line}\n")).collect();
             prop_assert_eq!(got, want);
+        }
+
+        #[test]
+        fn a_rotation_that_stops_anywhere_loses_and_repeats_nothing(
+            files in 1u32..6, steps in 0u32..6, tail in proptest::option::of(0usize..8),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("l");
+            for n in 0..files {
+                append(&path, &format!("{n}\n"));
+                rotate(&path, 9);
+            }
+            append(&path, "live\n");
+            // The oldest first, as many as there was time for.
+            for number in (0..=files).rev().take(steps as usize) {
+                fs::rename(numbered(&path, number), numbered(&path, number + 1)).unwrap();
+            }
+            let lines: Vec<_> = (0..files).map(|n| n.to_string()).chain(["live".to_owned()]).collect();
+            let from = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+            let want: String = lines[from..].iter().map(|line| format!("{line}\n")).collect();
+            let (found, _) = look(&path).unwrap();
+            prop_assert_eq!(found.len(), lines.len());
+            if steps == 0 || steps > files {
+                prop_assert_eq!(drain(&mut Reader::open(&path, tail).unwrap()), want);
+            }
         }
 
         #[test]
