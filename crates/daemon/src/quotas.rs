@@ -27,9 +27,21 @@ impl Quotas for ProjectQuotas {
     }
 
     fn limit(&self, dir: &Path, project: u32, bytes: u64) -> io::Result<()> {
-        // The limit first: there is no moment in which the directory has none.
-        quota::set_limit(dir, project, bytes)?;
-        quota::assign(dir, project)
+        // What is there already counts before there is a limit: it may be more than that.
+        if quota::project(dir)? != Some(project) {
+            quota::assign(dir, project)?;
+        }
+        quota::set_limit(dir, project, bytes)
+    }
+
+    fn project(&self, dir: &Path) -> io::Result<Option<u32>> {
+        quota::project(dir)
+    }
+
+    fn holds(&self, dir: &Path, project: u32, bytes: u64) -> io::Result<bool> {
+        // The kernel counts in KiB.
+        Ok(quota::project(dir)? == Some(project)
+            && quota::usage(dir, project)?.limit == bytes.next_multiple_of(1024))
     }
 
     fn release(&self, root: &Path, project: u32) -> io::Result<()> {

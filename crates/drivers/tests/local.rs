@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -183,7 +183,7 @@ async fn options_names_and_permissions() {
 
 /// What a file system would remember: the limit of each project, those of strangers included.
 #[derive(Default)]
-struct Recorded(Mutex<BTreeMap<u32, u64>>);
+struct Recorded(Mutex<BTreeMap<u32, u64>>, Mutex<BTreeMap<u64, u32>>);
 
 impl Quotas for Recorded {
     fn check(&self, _root: &Path) -> Result<(), String> {
@@ -196,8 +196,19 @@ impl Quotas for Recorded {
 
     fn limit(&self, dir: &Path, project: u32, bytes: u64) -> std::io::Result<()> {
         assert!(dir.is_dir());
-        assert_eq!(self.0.lock().unwrap().insert(project, bytes), None, "{project} was in use");
+        let inode = fs::metadata(dir).unwrap().ino();
+        let before = self.1.lock().unwrap().insert(inode, project);
+        let had = self.0.lock().unwrap().insert(project, bytes);
+        assert!(had.is_none() || before == Some(project), "{project} was in use");
         if bytes == 13 { Err(std::io::Error::other("unlucky")) } else { Ok(()) }
+    }
+
+    fn project(&self, dir: &Path) -> std::io::Result<Option<u32>> {
+        Ok(self.1.lock().unwrap().get(&fs::metadata(dir).unwrap().ino()).copied())
+    }
+
+    fn holds(&self, dir: &Path, project: u32, bytes: u64) -> std::io::Result<bool> {
+        Ok(self.project(dir)? == Some(project) && self.0.lock().unwrap().get(&project) == Some(&bytes))
     }
 
     fn release(&self, _root: &Path, project: u32) -> std::io::Result<()> {
@@ -241,4 +252,56 @@ async fn each_limited_volume_has_its_own_project() {
     drop(Local::with_quotas(dir.path(), quotas.clone()).unwrap());
     assert_eq!(set().len(), 16);
     assert!(!set().contains(&(FIRST, 1024)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_is_kept_again_after_whatever_happened_to_the_directory() {
+    const FIRST: u32 = 1 << 20;
+    let dir = tempfile::Builder::new().prefix("drivers-").tempdir().unwrap();
+    let quotas = Arc::new(Recorded::default());
+    let driver = Local::with_quotas(dir.path(), quotas.clone()).unwrap();
+    let limits = || quotas.0.lock().unwrap().clone().into_iter().collect::<Vec<_>>();
+    driver.create(request("vv", &[("size", "1k")])).await.unwrap();
+    driver.mount("vv", &id("a")).await.unwrap();
+    driver.unmount("vv", &id("a")).await.unwrap();
+    assert_eq!(limits(), [(FIRST, 1024)], "nothing was done again");
+
+    // Somebody took the limit away.
+    quotas.0.lock().unwrap().clear();
+    driver.mount("vv", &id("a")).await.unwrap();
+    assert_eq!(limits(), [(FIRST, 1024)]);
+
+    // The directory was put back from a copy, and its number is somebody else's meanwhile.
+    let data = dir.path().join("vv/_data");
+    fs::rename(&data, dir.path().join("vv/old")).unwrap();
+    fs::create_dir(&data).unwrap();
+    driver.mount("vv", &id("a")).await.unwrap();
+    assert_eq!(limits(), [(FIRST, 1024), (FIRST + 1, 1024)]);
+    drop(driver);
+    let driver = Local::with_quotas(dir.path(), quotas.clone()).unwrap();
+    driver.mount("vv", &id("a")).await.unwrap();
+    assert_eq!(limits().len(), 2, "the new number is on disk");
+
+    // Docker's file names no project. Without quotas it is not mounted, and is not lost either.
+    fs::create_dir_all(dir.path().join("dockers/_data")).unwrap();
+    let options = r#"{"MountType":"","MountOpts":"","MountDevice":"","Quota":{"Size":4096}}"#;
+    fs::write(dir.path().join("dockers/opts.json"), options).unwrap();
+    drop(driver);
+    let driver = Local::open(dir.path()).unwrap();
+    for name in ["vv", "dockers"] {
+        let error = driver.mount(name, &id("a")).await.unwrap_err();
+        assert!(error.message.starts_with("quota size requested but no quota support"), "{}", error.message);
+        driver.get(name).await.unwrap();
+    }
+    drop(driver);
+    let driver = Local::with_quotas(dir.path(), quotas.clone()).unwrap();
+    driver.mount("dockers", &id("a")).await.unwrap();
+    assert_eq!(limits().last(), Some(&(FIRST + 2, 4096)));
+    // One whose options nobody can read does not stand in the others' way.
+    fs::write(dir.path().join("vv/opts.json"), "{").unwrap();
+    driver.create(request("ww", &[("size", "1k")])).await.unwrap();
+
+    let bound = [("type", "none"), ("o", "bind"), ("device", "/srv"), ("size", "1k")];
+    let error = driver.create(request("bound", &bound)).await.unwrap_err();
+    assert!(error.message.starts_with("size limits a volume's own directory"), "{}", error.message);
 }

@@ -12,8 +12,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mknodat, openat2};
 
 /// What a project holds and may hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,13 +44,9 @@ pub fn is_enforced(dir: &Path) -> io::Result<bool> {
     if let Err(error) = attributes(&dir) {
         return unsupported(error);
     }
-    // `struct fs_quota_stat`, of which the flags are all that is looked at; the kernel writes less than this.
-    let mut stat = [0_u64; 32];
-    match quotactl(&dir, Q_XGETQSTAT, 0, stat.as_mut_ptr().cast()) {
-        Ok(()) => {
-            let flags = (stat[0] >> 16) as u16;
-            Ok(flags & FS_QUOTA_PDQ_ENFD != 0)
-        }
+    let mut stat = Statistics::default();
+    match quotactl(&dir, Q_XGETQSTAT, 0, (&raw mut stat).cast()) {
+        Ok(()) => Ok(stat.flags & FS_QUOTA_PDQ_ENFD != 0),
         Err(error) => unsupported(error),
     }
 }
@@ -85,17 +82,62 @@ pub fn set_limit(dir: &Path, project: u32, bytes: u64) -> io::Result<()> {
     quotactl(&open(dir)?, Q_SETQUOTA, project, (&raw mut block).cast())
 }
 
-/// Makes the empty directory `dir`, and whatever is made in it from now on, part of `project`.
+/// The project that `dir` hands on to what is made in it, if it does.
 ///
 /// # Errors
 /// What the kernel says.
+pub fn project(dir: &Path) -> io::Result<Option<u32>> {
+    let attributes = attributes(&open(dir)?)?;
+    Ok((attributes.flags & FS_XFLAG_PROJINHERIT != 0).then_some(attributes.project))
+}
+
+/// Makes the directory `dir`, the files and directories in it, and whatever is made in it from now on, part of
+/// `project`. Follows no link and enters no other file system.
+///
+/// # Errors
+/// What the kernel says. Some of what is in `dir` may then be part of `project` already.
 pub fn assign(dir: &Path, project: u32) -> io::Result<()> {
-    let dir = open(dir)?;
-    let mut attributes = attributes(&dir)?;
+    let root = open(dir)?;
+    join(&root, project, FS_XFLAG_PROJINHERIT)?;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    // A file is not waited for, should it have become a pipe meanwhile.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut pending = vec![PathBuf::from(".")];
+    while let Some(path) = pending.pop() {
+        let list = openat2(&root.file, &path, flags | OFlags::DIRECTORY, Mode::empty(), inside)?;
+        for entry in rustix::fs::Dir::read_from(&list)? {
+            let entry = entry?;
+            let name = Path::new(std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()));
+            if name == Path::new(".") || name == Path::new("..") {
+                continue;
+            }
+            let (kind, flag) = match entry.file_type() {
+                FileType::Directory => (OFlags::DIRECTORY, FS_XFLAG_PROJINHERIT),
+                FileType::RegularFile => (OFlags::empty(), 0),
+                // A link or a device holds nothing, and cannot be opened.
+                _ => continue,
+            };
+            let path = path.join(name);
+            let opened = match openat2(&root.file, &path, flags | kind, Mode::empty(), inside) {
+                // Something is mounted there, which is none of this file system's.
+                Err(rustix::io::Errno::XDEV) => continue,
+                opened => opened?,
+            };
+            join(&opened, project, flag)?;
+            if flag != 0 {
+                pending.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn join(file: &impl AsRawFd, project: u32, flag: u32) -> io::Result<()> {
+    let mut attributes = attributes(file)?;
     attributes.project = project;
-    attributes.flags |= FS_XFLAG_PROJINHERIT;
+    attributes.flags |= flag;
     // SAFETY: the descriptor is open, the argument is laid out as `struct fsxattr`, and the kernel only reads it.
-    let result = unsafe { libc::ioctl(dir.as_raw_fd(), FS_IOC_FSSETXATTR as _, &raw const attributes) };
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FSSETXATTR as _, &raw const attributes) };
     check(libc::c_long::from(result))
 }
 
@@ -145,6 +187,21 @@ struct Attributes {
     padding: [u8; 8],
 }
 
+/// `struct fs_quota_stat` (linux/dqblk_xfs.h), of which the flags are all that is looked at; it has 80 bytes.
+#[repr(C, align(8))]
+struct Statistics {
+    version: i8,
+    flags: u16,
+    padding: i8,
+    rest: [u8; 123],
+}
+
+impl Default for Statistics {
+    fn default() -> Self {
+        Self { version: 0, flags: 0, padding: 0, rest: [0; 123] }
+    }
+}
+
 /// `struct if_dqblk` (linux/quota.h).
 #[repr(C)]
 #[derive(Default)]
@@ -176,7 +233,7 @@ const FS_XFLAG_PROJINHERIT: u32 = 0x200;
 const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
 
-fn attributes(dir: &Dir) -> io::Result<Attributes> {
+fn attributes(dir: &impl AsRawFd) -> io::Result<Attributes> {
     let mut attributes = Attributes::default();
     // SAFETY: the descriptor is open, and the argument is as large as `struct fsxattr`, which the kernel fills.
     let result = unsafe { libc::ioctl(dir.as_raw_fd(), FS_IOC_FSGETXATTR as _, &raw mut attributes) };
@@ -194,7 +251,10 @@ fn quotactl(dir: &Dir, command: u32, project: u32, argument: *mut c_void) -> io:
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
         result => return result,
     }
-    // Before Linux 5.14 the file system is named by its device, for which there may be no node in `/dev`.
+    // Before Linux 5.14 the file system is named by its device, for which there may be no node in `/dev`. The node has
+    // one name, so that one which a crash leaves is replaced by the next.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let node = Node::new(dir)?;
     // SAFETY: as above, and the name of the node ends with NUL.
     let result = unsafe { libc::syscall(libc::SYS_quotactl, command, node.name.as_ptr(), project, argument) };
@@ -209,7 +269,7 @@ struct Node {
 
 impl Node {
     fn new(dir: &Dir) -> io::Result<Self> {
-        let path = dir.path.join(format!(".device-{}", std::process::id()));
+        let path = dir.path.join(".device");
         let _ = std::fs::remove_file(&path);
         let mode = Mode::RUSR | Mode::WUSR;
         mknodat(CWD, &path, FileType::BlockDevice, mode, dir.file.metadata()?.dev())?;
@@ -235,6 +295,7 @@ mod tests {
     #[test]
     fn the_kernels_layouts() {
         assert_eq!(size_of::<Attributes>(), 28);
+        assert_eq!((size_of::<Statistics>(), std::mem::offset_of!(Statistics, flags)), (128, 2));
         // The last field is 32 bits wide, the structure a multiple of 64.
         assert_eq!(size_of::<Block>(), 72);
     }

@@ -159,10 +159,13 @@ impl Inner {
             ));
         }
         let limit = options.limit();
+        if limit > 0 && options.plan().is_some() {
+            return Err(DriverError::invalid(
+                "size limits a volume's own directory or a tmpfs, not what 'device' brings: leave out one of the two",
+            ));
+        }
         if limit > 0 {
-            let quotas = self.quotas.as_ref().map_err(|why| {
-                DriverError::invalid(format!("quota size requested but no quota support: {why}"))
-            })?;
+            let quotas = self.quotas()?;
             // One after the other: a project is known to be taken when its volume is there.
             let _one = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
             let project = self.shelf.free_project(|project| quotas.is_used(self.shelf.root(), project))?;
@@ -174,6 +177,39 @@ impl Inner {
             return Ok(made?);
         }
         Ok(self.shelf.add(name, &options, |_| Ok(()))?)
+    }
+
+    fn quotas(&self) -> Result<&Arc<dyn Quotas>, DriverError> {
+        self.quotas
+            .as_ref()
+            .map_err(|why| DriverError::invalid(format!("quota size requested but no quota support: {why}")))
+    }
+
+    /// Sees to it that a directory with a size is kept to it. It is not if it was put back from a backup, or came here
+    /// with a data root from another file system or from Docker.
+    fn keep_to_size(&self, name: &str, mut options: Options) -> Result<(), DriverError> {
+        let limit = options.limit();
+        if limit == 0 {
+            return Ok(());
+        }
+        let quotas = self.quotas()?;
+        let data = self.shelf.data(name);
+        if let Some(project) = options.project() {
+            if quotas.holds(&data, project, limit)? {
+                return Ok(());
+            }
+            if quotas.project(&data)? == Some(project) {
+                return Ok(quotas.limit(&data, project, limit)?);
+            }
+        }
+        let _one = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+        let project = self.shelf.free_project(|project| quotas.is_used(self.shelf.root(), project))?;
+        options.set_project(project);
+        // A crash in between is found by the next mount.
+        self.shelf.set_options(name, &options)?;
+        quotas.limit(&data, project, limit)?;
+        tracing::info!(volume = name, project, limit, "the volume's size is kept by a quota again");
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<(), DriverError> {
@@ -200,6 +236,7 @@ impl Inner {
         let options = self.options(name)?;
         let data = self.shelf.data(name);
         let Some(plan) = options.plan() else {
+            self.keep_to_size(name, options)?;
             self.hold(name, false, |holds| holds.add(id))?;
             return Ok(data);
         };

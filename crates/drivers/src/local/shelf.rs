@@ -136,12 +136,27 @@ impl Shelf {
             .map_err(|error| io::Error::other(format!("options of volume {name} cannot be read: {error}")))
     }
 
+    /// Replaces a volume's options.
+    pub(super) fn set_options(&self, name: &str, options: &Options) -> io::Result<()> {
+        let dir = self.dir(name);
+        let new = dir.join(format!("{OPTIONS}~"));
+        let mut file = fs::File::create(&new)?;
+        serde_json::to_writer(&mut file, options)?;
+        file.sync_all()?;
+        fs::rename(&new, dir.join(OPTIONS))?;
+        fs::File::open(&dir)?.sync_all()
+    }
+
     /// A project id that no volume has and nobody else uses: another engine may have its volumes on the same file
     /// system.
     pub(super) fn free_project(&self, is_used: impl Fn(u32) -> io::Result<bool>) -> io::Result<u32> {
         let mut own = std::collections::BTreeSet::new();
         for name in self.names()? {
-            own.extend(self.options(&name)?.project());
+            match self.options(&name) {
+                Ok(options) => own.extend(options.project()),
+                // Its project is in use, which is asked below.
+                Err(error) => tracing::warn!(volume = name, %error, "a volume's project is not known"),
+            }
         }
         let last = own.last().map_or(FIRST_PROJECT - 1, |last| (*last).max(FIRST_PROJECT - 1));
         // Above what was given out before, as long as there is something above.
