@@ -37,6 +37,8 @@ pub struct Plugin {
     pub next_attempt: Option<f64>,
     /// How often it was started again without being asked.
     pub restarts: u64,
+    /// How many of those because it did not answer.
+    pub unhealthy_restarts: u64,
     /// The last thing that went wrong, also after it was overcome.
     pub last_error: String,
     /// How its process last ended.
@@ -47,6 +49,8 @@ pub struct Plugin {
     pub leases: Vec<String>,
     /// The manifest that it was pulled by or pushed as.
     pub manifest_digest: String,
+    /// What the operator granted, when it was installed and since.
+    pub granted: Vec<Privilege>,
     /// Its process on the host, 0 if there is none.
     pub pid: u32,
     /// Seconds that it may take to start, if `enable` asked for a time.

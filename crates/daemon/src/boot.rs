@@ -75,6 +75,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         HostConfig {
             socket_dir: config.plugin_sockets.clone(),
             spec_dirs: config.plugin_spec_dirs.clone(),
+            restart_unhealthy: config.restart_unhealthy_plugins.clone(),
             ..HostConfig::new(root, &config.exec_root)
         },
         store.clone(),

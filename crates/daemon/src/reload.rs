@@ -29,6 +29,7 @@ fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
     }
     let mut attributes = attributes(&effective);
     tracing::info!(?attributes, "the configuration was reloaded");
+    app.host.restart_unhealthy(effective.restart_unhealthy_plugins.clone());
     app.containers.set_defaults(boot::container_defaults(&effective));
     app.config.store(Arc::new(effective));
     attributes.insert("name".to_owned(), crate::routes::info::host_name());
@@ -52,6 +53,7 @@ fn attributes(config: &Config) -> BTreeMap<String, String> {
         ("max-concurrent-downloads", config.max_concurrent_downloads.to_string()),
         ("max-concurrent-uploads", config.max_concurrent_uploads.to_string()),
         ("registry-mirrors", list(&config.registry_mirrors)),
+        ("restart-unhealthy-plugins", list(&config.restart_unhealthy_plugins)),
         ("runtimes", config.runtimes.keys().cloned().collect::<Vec<_>>().join(" ")),
         ("shutdown-timeout", config.shutdown_timeout.to_string()),
     ]

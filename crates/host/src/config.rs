@@ -22,6 +22,9 @@ pub struct HostConfig {
     pub lookup_timeout: Duration,
     /// The longest pause between two attempts to start a plugin.
     pub max_backoff: Duration,
+    /// Plugins that are restarted when they leave their probes unanswered, by name, or `*` for all of them. Nobody by
+    /// default: what a plugin has mounted may go with its process.
+    pub restart_unhealthy: Vec<String>,
 }
 
 impl HostConfig {
@@ -37,6 +40,7 @@ impl HostConfig {
             probe_interval: Duration::from_secs(10),
             lookup_timeout: Duration::from_secs(4),
             max_backoff: Duration::from_secs(60),
+            restart_unhealthy: Vec::new(),
         }
     }
 }

@@ -129,8 +129,21 @@ impl Host {
     /// Changes a plugin's settings, all of `args` or none. Beside what its package lets be set, `pintle.networks=A,B`
     /// puts it into networks; the empty list is what its package says. A plugin that would wait for itself, since it
     /// is needed to make one of them, is refused with the members of the cycle.
+    /// A path that goes beyond what the operator granted when the plugin was installed is
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
     pub async fn set(&self, name: &str, args: &[String]) -> Result<(), HostError> {
-        self.plugins.set(name, args).await
+        self.plugins.set(name, args, false).await
+    }
+
+    /// The same, for an operator who grants the paths that the settings name.
+    pub async fn set_and_grant(&self, name: &str, args: &[String]) -> Result<(), HostError> {
+        self.plugins.set(name, args, true).await
+    }
+
+    /// From now on, these plugins are restarted when they leave their probes unanswered. See
+    /// [`HostConfig::restart_unhealthy`].
+    pub fn restart_unhealthy(&self, plugins: Vec<String>) {
+        self.plugins.set_impatience(plugins);
     }
 
     /// Pushes a plugin to the reference that is its name.

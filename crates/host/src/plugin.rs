@@ -25,6 +25,8 @@ pub struct Plugin {
     pub state: PluginState,
     /// How often it was started again without being asked, since it was last enabled.
     pub restarts: u32,
+    /// How many of those because it did not answer.
+    pub unhealthy_restarts: u32,
     /// The last thing that went wrong, also after it was overcome.
     pub last_error: Option<String>,
     /// How its process last ended.
@@ -35,7 +37,7 @@ pub struct Plugin {
     pub leases: Vec<String>,
     /// The digest of the manifest that it was pulled by or pushed as.
     pub manifest_digest: Option<String>,
-    /// What the user granted when it was installed.
+    /// What the user granted when it was installed, and since.
     pub granted: Vec<Privilege>,
     /// The start-up time that the user asked for, in seconds, if any.
     pub timeout: Option<u64>,
@@ -125,6 +127,8 @@ pub enum PluginAction {
     Unhealthy,
     /// It answers again.
     Healthy,
+    /// It ended by itself, or did not answer and was stopped, and is started again; in Docker's word for containers.
+    Restart,
 }
 
 impl PluginAction {
@@ -138,6 +142,7 @@ impl PluginAction {
             Self::Remove => "remove",
             Self::Unhealthy => "health_status: unhealthy",
             Self::Healthy => "health_status: healthy",
+            Self::Restart => "restart",
         }
     }
 }

@@ -208,6 +208,35 @@ async fn a_plugin_that_accepts_and_never_answers_is_unwell_and_nobody_waits_for_
 }
 
 #[tokio::test]
+async fn a_mute_plugin_is_restarted_where_the_operator_wants_it() {
+    let house = House::new();
+    let host = house.host().await;
+    let id = house.create(&host, "vol", &config()).await;
+    host.set("vol", &["MODE=mute".into()]).await.unwrap();
+    host.enable("vol", DEFAULT).await.unwrap();
+    let degraded = until(&host, "vol", |plugin| matches!(plugin.state, PluginState::Degraded { .. })).await;
+    assert_eq!((degraded.restarts, degraded.unhealthy_restarts), (0, 0), "nobody said so");
+    host.restart_unhealthy(vec!["other".into(), "vol".into()]);
+    // It is as mute when it comes again, so the pauses grow as they do after crashes.
+    let again = until(&host, "vol", |plugin| plugin.unhealthy_restarts >= 2).await;
+    assert_eq!(again.restarts, again.unhealthy_restarts);
+    assert!(again.last_error.unwrap().contains("probes unanswered"));
+    // Its files are there while it runs.
+    let well = until(&host, "vol", is_ready).await;
+    std::fs::write(house.path().join(format!("data/plugins/{id}/rootfs/speak")), "").unwrap();
+    host.volume_driver("vol").await.unwrap().driver.list().await.unwrap();
+    assert_ne!(well.pid, degraded.pid);
+    let events = house.events.lock().unwrap().clone();
+    let restarts: Vec<_> = events.iter().filter(|event| event.action == PluginAction::Restart).collect();
+    assert!(restarts.len() >= 2, "{events:?}");
+    assert_eq!(restarts[1].attributes["restarts"], "2");
+    assert!(restarts[0].attributes["reason"].contains("probes unanswered"), "{restarts:?}");
+    host.remove("vol", true).await.unwrap();
+    house.assert_clean();
+    host.shutdown(true).await;
+}
+
+#[tokio::test]
 async fn a_slow_plugin_is_waited_for_and_can_be_called_off() {
     let house = House::new();
     let host = house.host().await;

@@ -235,6 +235,95 @@ async fn an_upgrade_keeps_what_the_user_changed_and_goes_back_if_it_must() {
 }
 
 #[tokio::test]
+async fn a_setting_stays_within_what_was_granted_or_is_granted_itself() {
+    let (house, registry) = (House::new(), Registry::start());
+    let host = house.host().await;
+    let at = |tag: &str| format!("{}/p/vol:{tag}", registry.address);
+    let dir = |name: &str| {
+        let path = house.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (data, inner, other, third) = (dir("granted"), dir("granted/inner"), dir("other"), dir("third"));
+    let asking = |source: &str| {
+        let mut config = config();
+        let mount = |name: &str, source: &str| {
+            json!({ "name": name, "type": "bind", "source": source, "destination": format!("/{name}"),
+                    "options": ["bind"], "settable": ["source"] })
+        };
+        config["mounts"] = json!([mount("d", source), mount("blank", "")]);
+        config["linux"] =
+            json!({ "devices": [{ "name": "dev", "path": "/dev/null", "settable": ["path"] }] });
+        config
+    };
+    publish(&house, &host, &at("1"), &asking(&data)).await;
+    publish(&house, &host, &at("2"), &asking(&other)).await;
+
+    pull(&host, &at("1"), "v").await;
+    let set = async |args: &[&str]| {
+        host.set("v", &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>()).await
+    };
+    let source = |name: &str| {
+        let mounts = host.get("v").unwrap().settings.mounts;
+        mounts.into_iter().find(|mount| mount.name == name).unwrap().source.unwrap()
+    };
+    // Below what was granted, and back.
+    set(&[&format!("d.source={inner}")]).await.unwrap();
+    set(&[&format!("d.source={data}")]).await.unwrap();
+    for beyond in [
+        "d.source=/",
+        &format!("d.source={other}"),
+        &format!("d.source={data}/../other"),
+        "dev.path=/dev/mem",
+    ] {
+        let error = set(&["DELAY=0.1", beyond]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("was not granted") && text.contains(&format!("--grant v:latest {beyond}")),
+            "{text}"
+        );
+        let settings = host.get("v").unwrap().settings;
+        assert!(!settings.env.contains(&"DELAY=0.1".to_owned()), "all or nothing");
+        assert_eq!(source("d"), data);
+    }
+    // What was left open is granted by what it is first filled in with, and not again.
+    set(&[&format!("blank.source={third}")]).await.unwrap();
+    assert_eq!(set(&["blank.source=/"]).await.unwrap_err().kind(), ErrorKind::Forbidden);
+    set(&["blank.source="]).await.unwrap();
+    assert_eq!(set(&["blank.source=/"]).await.unwrap_err().kind(), ErrorKind::Forbidden);
+    set(&[&format!("blank.source={third}")]).await.unwrap();
+    // With the operator's word, which is shown and remembered.
+    host.set_and_grant("v", &[format!("d.source={other}"), "dev.path=/dev/zero".into()]).await.unwrap();
+    set(&[&format!("d.source={data}")]).await.unwrap();
+    set(&[&format!("d.source={other}")]).await.unwrap();
+    let granted = host.get("v").unwrap().granted;
+    assert!(granted.iter().any(|privilege| privilege.value == [other.as_str()]), "{granted:?}");
+    host.enable("v", DEFAULT).await.unwrap();
+    host.disable("v", false).await.unwrap();
+    set(&["dev.path=/dev/null"]).await.unwrap();
+
+    // An override within the old grant may be beyond the new one.
+    set(&[&format!("d.source={inner}")]).await.unwrap();
+    let error = upgrade(&host, &at("2")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+    assert!(error.to_string().contains(&format!("--grant v:latest d.source={inner}")), "{error}");
+    assert_eq!(host.get("v").unwrap().reference, at("1"));
+    host.set_and_grant("v", &[format!("d.source={inner}")]).await.unwrap();
+    upgrade(&host, &at("2")).await.unwrap();
+    assert_eq!((source("d"), source("blank")), (inner, third));
+    host.enable("v", DEFAULT).await.unwrap();
+    host.remove("v", true).await.unwrap();
+
+    // Nobody was asked about one that is made here, so nothing is refused.
+    house.create(&host, "own", &asking(&data)).await;
+    host.set("own", &["d.source=/".into()]).await.unwrap();
+    host.remove("own", true).await.unwrap();
+    house.assert_clean();
+    host.shutdown(true).await;
+}
+
+#[tokio::test]
 async fn an_oci_package_with_other_compression_installs_and_is_pushed_in_dockers_form() {
     let (house, registry) = (House::new(), Registry::start());
     let remote = format!("{}/p/oci:1", registry.address);

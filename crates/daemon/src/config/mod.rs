@@ -103,6 +103,8 @@ pub struct Config {
     pub plugin_sockets: PathBuf,
     /// Where files that describe legacy plugins are looked for.
     pub plugin_spec_dirs: Vec<PathBuf>,
+    /// Managed plugins that are restarted when they do not answer.
+    pub restart_unhealthy_plugins: Vec<String>,
     /// What the user should know: settings that have no effect here.
     pub warnings: Vec<String>,
     /// Where the flags and the file can be read again.
@@ -279,6 +281,7 @@ impl Config {
                 || vec!["/etc/docker/plugins".into(), "/usr/lib/docker/plugins".into()],
                 |dirs| dirs.into_iter().map(PathBuf::from).collect(),
             ),
+            restart_unhealthy_plugins: raw.restart_unhealthy_plugins.unwrap_or_default(),
             warnings,
             source,
         })

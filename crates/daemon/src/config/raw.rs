@@ -226,6 +226,7 @@ settings! {
     no_new_privileges: bool = "no-new-privileges";
     plugin_sockets: String = "plugin-sockets";
     plugin_spec_dirs: Vec<String> = "plugin-spec-dirs";
+    restart_unhealthy_plugins: Vec<String> = "restart-unhealthy-plugins";
     // Refused when they ask for what is not there: to ignore these would be to lie about safety.
     authorization_plugins: Vec<String> = "authorization-plugins";
     userns_remap: String = "userns-remap";

@@ -44,6 +44,10 @@ const FILE_ONLY: &[(&str, &str)] = &[
     ("host-gateway-ips", "What `host-gateway` stands for in `--add-host`, one of each family"),
     ("plugin-spec-dirs", "Where `.spec` and `.json` files of legacy plugins are looked for"),
     (
+        "restart-unhealthy-plugins",
+        "Managed plugins that are restarted when they leave three probes unanswered, by name; `*` is all of them",
+    ),
+    (
         "plugins",
         "What is configured of whole kinds of plugins: `cni` with `enabled`, `config-path`, `binary-path`",
     ),

@@ -1,6 +1,6 @@
 //! Plugins in the API's shape.
 
-use pintle_api::plugin::{Calls, Plugin};
+use pintle_api::plugin::{Calls, Plugin, Privilege};
 use pintle_host::{self as host, PluginState};
 use serde_json::json;
 
@@ -28,11 +28,21 @@ pub(crate) fn plugin(plugin: host::Plugin) -> Plugin {
         reason,
         next_attempt,
         restarts: u64::from(plugin.restarts),
+        unhealthy_restarts: u64::from(plugin.unhealthy_restarts),
         last_error: plugin.last_error.unwrap_or_default(),
         exit_code: plugin.exit_code.map(i64::from),
         size: plugin.size,
         leases: plugin.leases,
         manifest_digest: plugin.manifest_digest.unwrap_or_default(),
+        granted: plugin
+            .granted
+            .into_iter()
+            .map(|granted| Privilege {
+                name: granted.name,
+                description: granted.description,
+                value: Some(granted.value),
+            })
+            .collect(),
         pid: plugin.pid.unwrap_or(0),
         timeout: plugin.timeout,
         calls: plugin

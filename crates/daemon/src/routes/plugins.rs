@@ -108,7 +108,12 @@ pub(crate) async fn remove(app: Arc<App>, call: Call) -> Outcome {
 
 pub(crate) async fn set(app: Arc<App>, mut call: Call) -> Outcome {
     let args: Vec<String> = call.json_or_default().await?;
-    app.host.set(&call.name, &args).await?;
+    // Pintle's own: the operator says that the paths which the settings name are granted.
+    if call.query.truth("grant") {
+        app.host.set_and_grant(&call.name, &args).await?;
+    } else {
+        app.host.set(&call.name, &args).await?;
+    }
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 

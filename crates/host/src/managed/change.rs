@@ -8,6 +8,7 @@ use pintle_wire::config::{apply_set, merge_settings};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    grants,
     launch::blocking,
     mounts, networking,
     owner::Owner,
@@ -22,7 +23,7 @@ impl Owner {
     }
 
     /// Changes settings, all of them or none. A plugin that is wanted and down is tried with them at once.
-    pub(super) async fn set(&mut self, args: &[String]) -> Result<(), HostError> {
+    pub(super) async fn set(&mut self, args: &[String], grant: bool) -> Result<(), HostError> {
         if !self.is_down() {
             let text = "cannot set on an active plugin, disable plugin before setting";
             return Err(HostError::Setting(text.into()));
@@ -34,13 +35,17 @@ impl Owner {
         let (networks, args) = networking::split(args);
         apply_set(&changed.config, &mut changed.settings, &args)
             .map_err(|error| HostError::Setting(error.to_string()))?;
-        let before = std::mem::replace(&mut self.record.overrides, changed.overrides());
+        let grants = grants::settle(&self.record, &changed, grant)?;
+        let before = (
+            std::mem::replace(&mut self.record.overrides, changed.overrides()),
+            std::mem::replace(&mut self.record.grants, grants),
+        );
         let stored = match &networks {
             Some(networks) => self.set_networks(networks),
             None => self.save(),
         };
         if let Err(error) = stored {
-            self.record.overrides = before;
+            (self.record.overrides, self.record.grants) = before;
             return Err(error);
         }
         failpoint!("host.set.stored");
@@ -58,7 +63,7 @@ impl Owner {
         if !self.is_down() {
             return Err(HostError::EnabledUpgrade(self.record.name.clone()));
         }
-        let mut next = self.upgraded(package, reference)?;
+        let mut next = upgraded(&self.record, self.loaded.as_ref(), package, reference)?;
         let loaded = Loaded::new(&next)?;
         // From here on a crash puts the old version back, until the new one has proved itself.
         self.context.save_with_blobs(&next)?;
@@ -101,22 +106,6 @@ impl Owner {
         self.context.drop_blobs(refused);
         self.keep_generations().await;
         Ok(())
-    }
-
-    fn upgraded(&self, mut package: Package, reference: String) -> Result<Record, HostError> {
-        let config = package.parse()?;
-        let mut next = self.record.clone();
-        package.generation = next.package.generation + 1;
-        if let Some(old) = &self.loaded {
-            let settings = merge_settings(&old.config, &old.settings, &config);
-            next.overrides = Loaded { config: config.into(), settings }.overrides();
-        }
-        next.previous = Some(Previous {
-            package: std::mem::replace(&mut next.package, package),
-            overrides: self.record.overrides.clone(),
-            reference: std::mem::replace(&mut next.reference, reference),
-        });
-        Ok(next)
     }
 
     /// Starts the version, leaves it running if the plugin is wanted, and stops it again otherwise.
@@ -194,4 +183,29 @@ impl Owner {
         }
         Ok(())
     }
+}
+
+/// The record after an upgrade. Refused if a setting that is carried over goes beyond what the new version was granted.
+pub(super) fn upgraded(
+    record: &Record,
+    loaded: Option<&Loaded>,
+    mut package: Package,
+    reference: String,
+) -> Result<Record, HostError> {
+    let config = package.parse()?;
+    let mut next = record.clone();
+    package.generation = next.package.generation + 1;
+    next.previous = Some(Previous {
+        package: std::mem::replace(&mut next.package, package),
+        overrides: record.overrides.clone(),
+        grants: record.grants.clone(),
+        reference: std::mem::replace(&mut next.reference, reference),
+    });
+    if let Some(old) = loaded {
+        let settings = merge_settings(&old.config, &old.settings, &config);
+        let new = Loaded { config: config.into(), settings };
+        next.grants = grants::settle(&next, &new, false)?;
+        next.overrides = new.overrides();
+    }
+    Ok(next)
 }

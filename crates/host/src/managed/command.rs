@@ -23,6 +23,8 @@ pub(crate) enum Command {
     },
     Set {
         args: Vec<String>,
+        /// Whether the paths that they name are granted herewith.
+        grant: bool,
         reply: Reply,
     },
     Upgrade {

@@ -3,6 +3,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
+use arc_swap::ArcSwap;
 use pintle_image::{Digest, Images};
 use pintle_store::{Store, Table};
 use tokio_util::task::TaskTracker;
@@ -33,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) roster: Roster,
     pub(crate) events: EventSink,
     pub(crate) owners: TaskTracker,
+    /// Which plugins are restarted when they do not answer.
+    pub(crate) impatience: ArcSwap<Vec<String>>,
     pub(crate) plugins: RwLock<BTreeMap<String, Arc<Managed>>>,
     /// Who makes networks, once that is known.
     pub(crate) networks: Arc<OnceLock<Arc<dyn PluginNetworks>>>,
@@ -123,10 +126,30 @@ impl Context {
         found.map(|(managed, _)| managed).ok_or_else(|| HostError::NotFound(text.to_owned()))
     }
 
+    /// Whether a plugin that does not answer is restarted.
+    pub(crate) fn restarts_unhealthy(&self, name: &str) -> bool {
+        let same = |listed: &String| {
+            listed == "*" || names::local(listed).is_ok_and(|listed| listed.familiar() == name)
+        };
+        self.impatience.load().iter().any(same)
+    }
+
     /// Reports what happened to a plugin, under the name that the client typed.
     pub(crate) fn emit(&self, action: PluginAction, id: &str, typed: &str) {
+        self.emit_with(action, id, typed, []);
+    }
+
+    /// The same, and more about it.
+    pub(crate) fn emit_with(
+        &self,
+        action: PluginAction,
+        id: &str,
+        typed: &str,
+        more: impl IntoIterator<Item = (String, String)>,
+    ) {
         tracing::info!(plugin = typed, id, "plugin {}", action.as_str());
-        let attributes = BTreeMap::from([("name".to_owned(), typed.to_owned())]);
+        let mut attributes = BTreeMap::from([("name".to_owned(), typed.to_owned())]);
+        attributes.extend(more);
         (self.events)(PluginEvent { action, id: id.to_owned(), name: typed.to_owned(), attributes });
     }
 

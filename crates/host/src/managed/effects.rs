@@ -54,9 +54,19 @@ impl Owner {
                 }
                 Effect::Pause(length) => self.resumes = Some(Instant::now() + length),
                 Effect::EndPause => self.resumes = None,
-                Effect::CountRestart => {
+                Effect::CountRestart { why, unanswered } => {
+                    let unhealthy = self.record.unhealthy_restarts;
+                    self.record.unhealthy_restarts = unhealthy.saturating_add(u32::from(unanswered));
                     self.record.restarts = self.record.restarts.saturating_add(1);
                     self.save_quietly();
+                    let attributes = [("reason", why), ("restarts", self.record.restarts.to_string())]
+                        .map(|(k, v)| (k.into(), v));
+                    self.context.emit_with(
+                        PluginAction::Restart,
+                        &self.record.id,
+                        &self.record.name,
+                        attributes,
+                    );
                 }
                 Effect::TellUp => self.tell_up(),
                 Effect::TellFailed(why) => self.tell_failed(&why),

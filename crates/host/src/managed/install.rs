@@ -15,6 +15,7 @@ use tokio_util::io::SyncIoBridge;
 use super::{
     command::Command,
     content::{Pin, make_private_dir, random_hex},
+    grants::{self, Grants},
     names, owner,
     package::{self, Offer},
     plugins::Plugins,
@@ -132,8 +133,10 @@ impl Plugins {
             proven: false,
             timeout: None,
             restarts: 0,
+            unhealthy_restarts: 0,
             last_error: None,
             exit_code: None,
+            grants: Grants::new(),
             previous: None,
         };
         if let Err(error) = self.context.save_with_blobs(&record) {
@@ -207,6 +210,9 @@ impl Plugins {
         }
         let (remote, default_name) = names::remote(remote)?;
         let offer = self.accepted(&remote, granted, auth).await?;
+        if let Some(loaded) = &view.loaded {
+            grants::check_upgrade(&view.record, loaded, &offer.config, offer.privileges())?;
+        }
         let (images, contents) = (&self.context.images, &self.context.contents);
         let (package, pin) = package::fetch(images, contents, &remote, auth, offer, progress).await?;
         failpoint!("host.upgrade.unpacked");

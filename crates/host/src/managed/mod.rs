@@ -11,6 +11,7 @@ mod context;
 mod diagnose;
 mod effects;
 mod failure;
+mod grants;
 mod install;
 mod launch;
 mod mounts;

@@ -131,8 +131,8 @@ impl Owner {
         match command {
             Command::Enable { typed, timeout, reply } => self.enable(typed, timeout, reply).await,
             Command::Disable { typed, force, reply } => self.disable(typed, force, reply).await,
-            Command::Set { args, reply } => {
-                let result = self.set(&args).await;
+            Command::Set { args, grant, reply } => {
+                let result = self.set(&args, grant).await;
                 answer(reply, result);
             }
             Command::Upgrade { package, reference, pin, reply } => {
@@ -175,6 +175,7 @@ impl Owner {
         }
         self.record.wanted = true;
         self.record.restarts = 0;
+        self.record.unhealthy_restarts = 0;
         if !timeout.is_zero() {
             self.record.timeout = Some(timeout.as_secs().max(1));
         }
@@ -312,24 +313,22 @@ impl Owner {
     /// its callers are spared the wait.
     async fn probed(&mut self, result: Result<(), CallError>) {
         let was_well = matches!(self.state, State::Ready { .. });
-        let event = match result {
-            Ok(()) => {
-                self.silences = 0;
-                Event::ProbeOk
-            }
+        self.silences = if result.is_ok() { 0 } else { self.silences.saturating_add(1) };
+        let given_up = self.silences >= SILENCES;
+        let why = match result {
+            Ok(()) => None,
             Err(CallError::Timeout { .. } | CallError::Lost { .. }) => {
-                self.silences += 1;
-                if self.silences < SILENCES {
+                if !given_up {
                     return;
                 }
                 if let Some(running) = &self.running {
                     running.client.hold(3 * self.context.config.probe_interval);
                 }
-                let why = format!("it accepts connections and left {} probes unanswered", self.silences);
-                Event::ProbeFailed { why }
+                Some(format!("it accepts connections and left {} probes unanswered", self.silences))
             }
-            Err(error) => Event::ProbeFailed { why: error.to_string() },
+            Err(error) => Some(error.to_string()),
         };
+        let event = why.clone().map_or(Event::ProbeOk, |why| Event::ProbeFailed { why });
         self.apply(event).await;
         let is_well = matches!(self.state, State::Ready { .. });
         let name = &self.record.name;
@@ -340,6 +339,13 @@ impl Owner {
             }
             (false, true) => self.context.emit(PluginAction::Healthy, &self.record.id, name),
             _ => {}
+        }
+        if let Some(why) = why.filter(|_| given_up && self.context.restarts_unhealthy(&self.record.name))
+            && let Some(ran) = self.running.as_ref().map(|running| running.since.elapsed())
+        {
+            tracing::warn!(plugin = self.record.name, why, "a plugin that does not answer is restarted");
+            self.record.last_error = Some(why.clone());
+            self.apply(Event::GivenUp { why, ran }).await;
         }
     }
 

@@ -77,6 +77,7 @@ pub(crate) fn create(
         layers: vec![layer],
         manifest_digest: None,
         granted: privileges(&config),
+        prompted: false,
         size,
         generation: 0,
     };
@@ -244,6 +245,7 @@ pub(crate) async fn fetch(
         layers: offer.manifest.layers,
         manifest_digest: Some(offer.manifest_digest),
         granted,
+        prompted: true,
         size,
         generation: 0,
     };

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use pintle_image::{Auth, Images, Progress};
 use pintle_runtime::{Runtime, Stats};
@@ -64,6 +65,7 @@ impl Plugins {
         };
         let table = store.table("plugins");
         let context = Arc::new(Context {
+            impatience: ArcSwap::from_pointee(config.restart_unhealthy.clone()),
             config,
             paths,
             store,
@@ -197,9 +199,13 @@ impl Plugins {
         self.ask(typed, &managed, |reply| Command::Remove { typed: typed.to_owned(), force, reply }).await
     }
 
-    pub(crate) async fn set(&self, typed: &str, args: &[String]) -> Result<(), HostError> {
+    pub(crate) async fn set(&self, typed: &str, args: &[String], grant: bool) -> Result<(), HostError> {
         let managed = self.find(typed)?;
-        self.ask(typed, &managed, |reply| Command::Set { args: args.to_vec(), reply }).await
+        self.ask(typed, &managed, |reply| Command::Set { args: args.to_vec(), grant, reply }).await
+    }
+
+    pub(crate) fn set_impatience(&self, plugins: Vec<String>) {
+        self.context.impatience.store(Arc::new(plugins));
     }
 
     pub(crate) async fn push(

@@ -4,6 +4,7 @@ use pintle_image::{Descriptor, Digest};
 use pintle_wire::config::{PluginConfig, Privilege, Settings, apply_set, overrides};
 use serde::{Deserialize, Serialize};
 
+use super::grants::Grants;
 use crate::HostError;
 
 /// What the store knows about a managed plugin: what the user wants, never what is observed.
@@ -35,9 +36,14 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) restarts: u32,
     #[serde(default)]
+    pub(crate) unhealthy_restarts: u32,
+    #[serde(default)]
     pub(crate) last_error: Option<String>,
     #[serde(default)]
     pub(crate) exit_code: Option<i32>,
+    /// What the operator granted beside what the package asks for.
+    #[serde(default)]
+    pub(crate) grants: Grants,
     /// What an upgrade under way replaced. There after a crash, it is put back.
     #[serde(default)]
     pub(crate) previous: Option<Previous>,
@@ -54,6 +60,9 @@ pub(crate) struct Package {
     pub(crate) manifest_digest: Option<Digest>,
     #[serde(default)]
     pub(crate) granted: Vec<Privilege>,
+    /// Whether an operator was asked for that: it was pulled. What was made here was granted by being made.
+    #[serde(default)]
+    pub(crate) prompted: bool,
     /// Bytes of its unpacked layers.
     #[serde(default)]
     pub(crate) size: u64,
@@ -67,6 +76,8 @@ pub(crate) struct Package {
 pub(crate) struct Previous {
     pub(crate) package: Package,
     pub(crate) overrides: Vec<String>,
+    #[serde(default)]
+    pub(crate) grants: Grants,
     pub(crate) reference: String,
 }
 
@@ -102,6 +113,7 @@ impl Record {
         if let Some(previous) = self.previous.take() {
             self.package = previous.package;
             self.overrides = previous.overrides;
+            self.grants = previous.grants;
             self.reference = previous.reference;
         }
     }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     command::Command,
+    grants,
     launch::Running,
     record::{Loaded, Record},
     state::State,
@@ -85,12 +86,13 @@ impl View {
             enabled: record.wanted,
             state: self.plugin_state(),
             restarts: record.restarts,
+            unhealthy_restarts: record.unhealthy_restarts,
             last_error: record.last_error.clone(),
             exit_code: record.exit_code,
             size: record.package.size,
             leases: leases.holders(&record.id),
             manifest_digest: record.package.manifest_digest.as_ref().map(ToString::to_string),
-            granted: record.package.granted.clone(),
+            granted: [record.package.granted.clone(), grants::privileges(&record.grants)].concat(),
             timeout: record.timeout,
             pid: self.running.as_ref().and_then(|running| running.task.pid()),
             calls: self.running.as_ref().map_or_else(BTreeMap::new, |running| running.client.stats()),
@@ -118,7 +120,9 @@ impl View {
                 why: why.clone(),
                 next: self.resumes.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default(),
             },
-            State::Cancelling { again: false } | State::Stopping { .. } => PluginState::Stopping,
+            State::Cancelling { again: false } | State::Stopping { .. } | State::Replacing { .. } => {
+                PluginState::Stopping
+            }
         }
     }
 }

@@ -4,11 +4,11 @@
 //!            enable                 started
 //!   Down ------------> Starting ---------------> Ready <----> Degraded
 //!    ^  ^                | ^   \ failed            |  probe      |
-//!    |  | stopped        | |    v        exited    v             |
-//!    |  Stopping <-------|-|-- BackingOff <--------+-------------+
-//!    |   ^   (again) ----|-+ timer |
-//!    |   +-- disable ----+---------|-- (Ready, Degraded)
-//!    +------- disable -------------+
+//!    |  | stopped        | |    v        exited    v             | given up
+//!    |  Stopping <-------|-|-- BackingOff <--------+-------------+----> Replacing
+//!    |   ^   (again) ----|-+ timer |  ^                                   | |
+//!    |   +-- disable ----+---------|--|-- (Ready, Degraded, Replacing) ---+ |
+//!    +------- disable -------------+  +------------- stopped ---------------+
 //! ```
 //! [`step`] decides, [`Effect`]s are carried out by the plugin's owner task. At any time at most one of these
 //! is under way: a start, a stop, a pause.
@@ -36,6 +36,8 @@ pub(crate) enum State {
     Cancelling { again: bool },
     /// A stop is under way; `again` if it is to be started afterwards.
     Stopping { again: bool },
+    /// It did not answer and is being stopped, to be started again after a pause.
+    Replacing { failures: u32, why: String },
 }
 
 /// What happened.
@@ -57,6 +59,8 @@ pub(crate) enum Event {
     ProbeOk,
     /// The socket did not.
     ProbeFailed { why: String },
+    /// It is not waited for any longer, having run for so long: the operator wants one that does not answer restarted.
+    GivenUp { why: String, ran: Duration },
     /// The pause is over.
     Resume,
     /// The stop under way is done.
@@ -78,8 +82,8 @@ pub(crate) enum Effect {
     Pause(Duration),
     /// Do not send it.
     EndPause,
-    /// Count a restart that nobody asked for.
-    CountRestart,
+    /// Count a restart that nobody asked for, and tell of it.
+    CountRestart { why: String, unanswered: bool },
     /// Tell who waits for it that it is up.
     TellUp,
     /// Tell who waits for it to come up why it did not.
@@ -118,9 +122,12 @@ pub(crate) fn step(state: State, event: Event, longest: Duration) -> (State, Vec
         (State::Cancelling { again }, Event::StartFailed { .. }) => ended(again),
 
         (State::Ready { failures } | State::Degraded { failures, .. }, Event::Exited { why, ran }) => {
-            let failures = if ran >= HEALTHY { 1 } else { failures.saturating_add(1) };
-            let effects = vec![Do::Clear, Do::CountRestart, Do::Pause(pause(failures, longest))];
+            let failures = after(ran, failures);
+            let effects = vec![Do::Clear, count(&why, false), Do::Pause(pause(failures, longest))];
             (State::BackingOff { failures, why }, effects)
+        }
+        (State::Ready { failures } | State::Degraded { failures, .. }, Event::GivenUp { why, ran }) => {
+            (State::Replacing { failures: after(ran, failures), why }, vec![Do::Stop])
         }
         (State::Ready { .. } | State::Degraded { .. }, Event::Disable) => {
             (State::Stopping { again: false }, vec![Do::Stop])
@@ -139,12 +146,28 @@ pub(crate) fn step(state: State, event: Event, longest: Duration) -> (State, Vec
         }
         (State::BackingOff { .. }, Event::Disable) => (State::Down, vec![Do::EndPause, Do::TellDown]),
 
+        (State::Replacing { failures, why }, Event::Stopped) => {
+            let effects = vec![count(&why, true), Do::Pause(pause(failures, longest))];
+            (State::BackingOff { failures, why }, effects)
+        }
+        (State::Replacing { .. }, Event::Disable) => (State::Stopping { again: false }, vec![]),
+        (State::Replacing { .. }, Event::Enable) => (State::Stopping { again: true }, vec![]),
+
         (State::Stopping { .. }, Event::Disable) => (State::Stopping { again: false }, vec![]),
         (State::Stopping { .. }, Event::Enable) => (State::Stopping { again: true }, vec![]),
         (State::Stopping { again }, Event::Stopped) => ended(again),
 
         (state, _) => (state, vec![]),
     }
+}
+
+fn count(why: &str, unanswered: bool) -> Effect {
+    Effect::CountRestart { why: why.to_owned(), unanswered }
+}
+
+/// The failures in a row, after one more that came when it had run for so long.
+fn after(ran: Duration, failures: u32) -> u32 {
+    if ran >= HEALTHY { 1 } else { failures.saturating_add(1) }
 }
 
 fn ended(again: bool) -> (State, Vec<Effect>) {
@@ -181,6 +204,7 @@ mod tests {
         StopEnds,
         Exit(u64),
         Probe(bool),
+        GiveUp(u64),
         PauseEnds,
     }
 
@@ -192,6 +216,7 @@ mod tests {
             Just(Nudge::StopEnds),
             (0u64..120).prop_map(Nudge::Exit),
             any::<bool>().prop_map(Nudge::Probe),
+            (0u64..120).prop_map(Nudge::GiveUp),
             Just(Nudge::PauseEnds),
         ]
     }
@@ -224,6 +249,7 @@ mod tests {
                 }
                 Nudge::Probe(true) => Event::ProbeOk,
                 Nudge::Probe(false) => Event::ProbeFailed { why: "x".into() },
+                Nudge::GiveUp(secs) => Event::GivenUp { why: "x".into(), ran: Duration::from_secs(*secs) },
                 Nudge::PauseEnds if self.paused => {
                     self.paused = false;
                     Event::Resume
@@ -255,7 +281,7 @@ mod tests {
                 }
                 Effect::TellUp => assert!(self.running),
                 Effect::TellDown => assert!(!self.running && !self.stopping),
-                Effect::CountRestart | Effect::TellFailed(_) => {}
+                Effect::CountRestart { .. } | Effect::TellFailed(_) => {}
             }
         }
     }
@@ -307,5 +333,36 @@ mod tests {
         let (ready, _) = step(state, Event::Started, LONGEST);
         let (_, effects) = step(ready, Event::Exited { why: "x".into(), ran: HEALTHY }, LONGEST);
         assert!(effects.contains(&Effect::Pause(FIRST_PAUSE)), "{effects:?}");
+    }
+
+    #[test]
+    fn one_that_is_given_up_backs_off_as_one_that_crashes() {
+        let mut state = State::Ready { failures: 0 };
+        let why = || String::from("x");
+        let mut last = Duration::ZERO;
+        for round in 0..8 {
+            // By turns.
+            let effects = if round % 2 == 0 {
+                let (replacing, effects) =
+                    step(state, Event::GivenUp { why: why(), ran: Duration::ZERO }, LONGEST);
+                assert_eq!(effects, [Effect::Stop]);
+                let (next, effects) = step(replacing, Event::Stopped, LONGEST);
+                state = next;
+                effects
+            } else {
+                let (next, effects) = step(state, Event::Exited { why: why(), ran: Duration::ZERO }, LONGEST);
+                state = next;
+                effects
+            };
+            assert!(effects.contains(&count("x", round % 2 == 0)), "{effects:?}");
+            let Some(Effect::Pause(length)) = effects.last() else { panic!("{effects:?}") };
+            assert!(*length > last, "{length:?} after {last:?}");
+            last = *length;
+            state = step(step(state, Event::Resume, LONGEST).0, Event::Started, LONGEST).0;
+        }
+        // One that is disabled meanwhile stays down.
+        let (replacing, _) = step(state, Event::GivenUp { why: why(), ran: HEALTHY }, LONGEST);
+        let (stopping, _) = step(replacing, Event::Disable, LONGEST);
+        assert_eq!(step(stopping, Event::Stopped, LONGEST), (State::Down, vec![Effect::TellDown]));
     }
 }

@@ -36,8 +36,10 @@ impl Install {
         let auth = lookup(&context.config()?, &registry_of(&self.plugin)).await?;
         let client = context.client().await?;
         let name = self.alias.as_deref().unwrap_or(&self.plugin);
-        let privileges =
-            self.granting.settle(client, &self.plugin, &self.plugin, &auth, "installing").await?;
+        let privileges = self
+            .granting
+            .settle(client, &self.plugin, &self.plugin, &self.settings, &auth, "installing")
+            .await?;
         let response = client
             .post("/plugins/pull")
             .query("remote", &self.plugin)
@@ -48,7 +50,10 @@ impl Install {
             .await?;
         Progress::new(false).follow(response).await?;
         if !self.settings.is_empty() {
-            let set = client.post(format!("/plugins/{name}/set")).json(&json!(self.settings)).done().await;
+            // Whoever said yes to what the plugin wants has typed these too; `--allow` names all that may be had.
+            let granted = self.granting.allow.is_empty().then_some("1");
+            let request = client.post(format!("/plugins/{name}/set")).query_some("grant", granted);
+            let set = request.json(&json!(self.settings)).done().await;
             if let Err(error) = set {
                 anyhow::bail!(
                     "{error}\nThe plugin is installed and disabled: 'pintle plugin set {name} …', then 'pintle plugin enable {name}'"

@@ -27,6 +27,7 @@ impl Granting {
         client: &Client,
         remote: &str,
         name: &str,
+        settings: &[String],
         auth: &Credentials,
         what: &str,
     ) -> Result<Value> {
@@ -41,6 +42,9 @@ impl Granting {
             if self.allow.is_empty() {
                 println!("Plugin \"{name}\" is requesting the following privileges:");
                 list.iter().for_each(|p| println!(" - {}", line(p)));
+                if !settings.is_empty() {
+                    println!("You set, in place of its own: {}", settings.join(" "));
+                }
                 if !confirm("Do you grant the above permissions?") {
                     bail!("permission denied while {what} plugin {name}");
                 }

@@ -14,6 +14,9 @@ pub struct Set {
     /// The plugin
     #[arg(add = ArgValueCompleter::new(names::plugins))]
     pub plugin: String,
+    /// Grant the paths that the settings name, beyond what was granted when the plugin was installed
+    #[arg(long)]
+    pub grant: bool,
     /// NAME[.FIELD]=VALUE
     #[arg(required = true, value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
@@ -23,6 +26,8 @@ impl Set {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
-        Ok(client.post(format!("/plugins/{}/set", self.plugin)).json(&json!(self.settings)).done().await?)
+        let request = client.post(format!("/plugins/{}/set", self.plugin));
+        let request = request.query_some("grant", self.grant.then_some("1"));
+        Ok(request.json(&json!(self.settings)).done().await?)
     }
 }

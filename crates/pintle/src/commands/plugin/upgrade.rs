@@ -56,7 +56,7 @@ impl Upgrade {
             anyhow::bail!("plugin upgrade has been cancelled");
         }
         let auth = lookup(&context.config()?, &registry_of(&remote)).await?;
-        let privileges = self.granting.settle(client, &remote, name, &auth, "upgrading").await?;
+        let privileges = self.granting.settle(client, &remote, name, &[], &auth, "upgrading").await?;
         let response = client
             .post(format!("/plugins/{name}/upgrade"))
             .query("remote", &remote)
