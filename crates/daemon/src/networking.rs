@@ -96,6 +96,7 @@ pub(crate) fn bridge_config(config: &config::Network, names: &Names) -> anyhow::
         ip6tables: config.ip6tables,
         ip_forward: config.ip_forward,
         userland_proxy: config.userland_proxy,
+        accept_fwmark: config.accept_fwmark,
         ..bridge::Config::standard(Namespace::current()?)
     })
 }

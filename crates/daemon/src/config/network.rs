@@ -82,6 +82,8 @@ pub struct Network {
     pub ip_masq: bool,
     /// Loopback addresses of the host lead to published ports as well. They always do here.
     pub userland_proxy: bool,
+    /// Packets that somebody else's rules marked so reach containers directly: value and mask.
+    pub accept_fwmark: Option<(u32, u32)>,
     /// Name servers of containers that name none; empty: the host's.
     pub dns: Vec<IpAddr>,
     /// Resolver options of containers that have none.
@@ -152,6 +154,12 @@ impl Network {
             ip_forward: raw.ip_forward.unwrap_or(true),
             ip_masq: raw.ip_masq.unwrap_or(true),
             userland_proxy: raw.userland_proxy.unwrap_or(true),
+            accept_fwmark: raw
+                .bridge_accept_fwmark
+                .as_deref()
+                .filter(|text| !text.is_empty())
+                .map(fwmark)
+                .transpose()?,
             dns: addresses("dns", raw.dns.as_ref())?,
             dns_opts: raw.dns_opts.clone().unwrap_or_default(),
             dns_search: search(raw.dns_search.as_ref())?,
@@ -234,6 +242,21 @@ where
             .map(Some)
             .map_err(|error| format!("invalid {key} {text:?}: it must be {what}: {error}")),
     }
+}
+
+/// `value` or `value/mask`, decimal, `0x…` or `0…`, as Go reads numbers.
+fn fwmark(text: &str) -> Result<(u32, u32), String> {
+    let number = |text: &str| match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => match text.strip_prefix('0').filter(|digits| !digits.is_empty()) {
+            Some(digits) => u32::from_str_radix(digits, 8),
+            None => text.parse(),
+        },
+    };
+    let (value, mask) = text.split_once('/').map_or((text, None), |(value, mask)| (value, Some(mask)));
+    let wrong =
+        |_| format!("invalid firewall mark {text:.64?}: it must be a number, or one with a mask: 0x1/0x3");
+    Ok((number(value).map_err(wrong)?, mask.map_or(Ok(u32::MAX), number).map_err(wrong)?))
 }
 
 fn addresses(key: &str, list: Option<&Vec<String>>) -> Result<Vec<IpAddr>, String> {
@@ -416,6 +439,12 @@ mod tests {
         assert_eq!(network.default_address_pools[0].size, 24);
         assert_eq!(network.default_network_opts["bridge"]["com.docker.network.driver.mtu"], "1400");
         assert_eq!((network.userland_proxy, network.cni), (false, None));
+        assert_eq!(fwmark("1"), Ok((1, u32::MAX)));
+        assert_eq!(fwmark("0x1/0x3"), Ok((1, 3)));
+        assert_eq!(fwmark("010/0xffffffff"), Ok((8, u32::MAX)));
+        for bad in ["", "x", "1/", "/1", "1/2/3", "-1", "0x100000000"] {
+            assert!(fwmark(bad).is_err(), "{bad:?}");
+        }
         assert_eq!(read(r#"{"bridge": "none"}"#).unwrap().bridge, Bridge::Nowhere);
     }
 

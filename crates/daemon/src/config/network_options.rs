@@ -26,6 +26,9 @@ pub struct NetworkOptions {
     /// The same for IPv6
     #[arg(long, value_name = "IP")]
     pub default_gateway_v6: Option<String>,
+    /// Packets with this mark reach containers directly: value or value/mask
+    #[arg(long, value_name = "MARK")]
+    pub bridge_accept_fwmark: Option<String>,
     /// The largest packet on the default bridge
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
     pub mtu: Option<i64>,
@@ -97,6 +100,7 @@ impl NetworkOptions {
             fixed_cidr_v6: self.fixed_cidr_v6.clone(),
             default_gateway: self.default_gateway.clone(),
             default_gateway_v6: self.default_gateway_v6.clone(),
+            bridge_accept_fwmark: self.bridge_accept_fwmark.clone(),
             mtu: self.mtu,
             ip: self.ip.clone(),
             ipv6: self.ipv6,

@@ -187,6 +187,7 @@ settings! {
     fixed_cidr_v6: String = "fixed-cidr-v6";
     default_gateway: String = "default-gateway";
     default_gateway_v6: String = "default-gateway-v6";
+    bridge_accept_fwmark: String = "bridge-accept-fwmark";
     mtu: i64 = "mtu";
     ip: String = "ip";
     ipv6: bool = "ipv6";
@@ -235,7 +236,6 @@ settings! {
     // Accepted with a warning.
     allow_nondistributable_artifacts: Value = "allow-nondistributable-artifacts";
     allow_direct_routing: Value = "allow-direct-routing";
-    bridge_accept_fwmark: Value = "bridge-accept-fwmark";
     firewall_backend: Value = "firewall-backend";
     ip_forward_no_drop: Value = "ip-forward-no-drop";
     api_cors_header: Value = "api-cors-header";

@@ -17,8 +17,6 @@ use crate::{
 const LISTS_WITHOUT_MEMBERS: u16 = 28;
 /// Since 1.48 IPv4 can be left out.
 const IPV4_CAN_BE_LEFT_OUT: u16 = 48;
-/// Since 1.54 a connection can have a MAC address.
-const CONNECTIONS_HAVE_MAC_ADDRESSES: u16 = 54;
 
 pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
     let filters = Filters::new(&convert::filters(&call.query.filters()?))?;
@@ -65,11 +63,8 @@ pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
 
 pub(crate) async fn connect(app: Arc<App>, mut call: Call) -> Outcome {
     let request: Connect = call.json().await?;
-    let mut settings = request.endpoint_config.unwrap_or_default();
-    if !call.since(CONNECTIONS_HAVE_MAC_ADDRESSES) {
-        settings.mac_address.clear();
-    }
-    let endpoint = convert::network::endpoint_spec(settings);
+    // A MAC address among them is heeded whatever the version: who sends one means it.
+    let endpoint = convert::network::endpoint_spec(request.endpoint_config.unwrap_or_default());
     app.containers().await.connect(&request.container, &call.name, endpoint).await?;
     Ok(reply::empty(StatusCode::OK))
 }

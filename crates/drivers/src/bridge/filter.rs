@@ -48,6 +48,11 @@ pub(super) const LAYOUT: [&str; 15] = [
      ct state established,related accept; iifname vmap @from; oifname vmap @to; }",
 ];
 
+/// What is sent to a port that is open at the container's own address.
+const OPEN_V4: &str = "ip daddr . meta l4proto . th dport @open4";
+/// The same for IPv6.
+const OPEN_V6: &str = "ip6 daddr . meta l4proto . th dport @open6";
+
 fn word(text: &str) -> Result<Ident, DriverError> {
     Ok(text.parse()?)
 }
@@ -147,13 +152,18 @@ fn entrance(settings: &Settings, families: Families) -> Vec<String> {
     }
     if !settings.internal {
         rules.push("ct status dnat accept".to_owned());
-        for trusted in &settings.trusted {
-            rules.push(format!("iifname \"{trusted}\" accept"));
+        if let Some((value, mask)) = settings.accept_fwmark {
+            rules.push(format!("meta mark & {mask:#x} == {:#x} accept", value & mask));
         }
-        for (mode, family, icmp, open) in [
-            (settings.mode_v4, "ipv4", "icmp", "ip daddr . meta l4proto . th dport @open4"),
-            (settings.mode_v6, "ipv6", "ipv6-icmp", "ip6 daddr . meta l4proto . th dport @open6"),
-        ] {
+        // Whom the network trusts may use the containers' own addresses, and no ports but those that are published.
+        for trusted in &settings.trusted {
+            for open in [OPEN_V4, OPEN_V6] {
+                rules.push(format!("iifname \"{trusted}\" {open} accept"));
+            }
+        }
+        for (mode, family, icmp, open) in
+            [(settings.mode_v4, "ipv4", "icmp", OPEN_V4), (settings.mode_v6, "ipv6", "ipv6-icmp", OPEN_V6)]
+        {
             match mode {
                 GatewayMode::NatUnprotected => rules.push(format!("meta nfproto {family} accept")),
                 GatewayMode::Routed => {

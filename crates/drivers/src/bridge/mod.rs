@@ -64,6 +64,8 @@ pub struct Config {
     pub ip_forward: bool,
     /// Whether the engine itself carries what cannot be translated.
     pub userland_proxy: bool,
+    /// Packets with this mark, under this mask, reach containers by their own addresses.
+    pub accept_fwmark: Option<(u32, u32)>,
     /// Whether published ports are kept from other programs by sockets. A process that only takes up what an earlier one
     /// published, and ends before its containers do, cannot.
     pub keep_ports: bool,
@@ -82,6 +84,7 @@ impl Config {
             ip6tables: true,
             ip_forward: true,
             userland_proxy: true,
+            accept_fwmark: None,
             keep_ports: true,
             firewall_cmd: "firewall-cmd".into(),
         }
@@ -158,7 +161,8 @@ impl Inner {
     }
 
     fn create_network(&self, request: &CreateNetwork) -> Result<(), DriverError> {
-        let settings = Settings::read(request, &self.default_bridge)?;
+        let mut settings = Settings::read(request, &self.default_bridge)?;
+        settings.accept_fwmark = self.config.accept_fwmark;
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let id = &request.network;
         for (other, network) in self.networks().by_id.iter().filter(|(other, _)| *other != id) {

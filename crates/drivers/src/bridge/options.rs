@@ -86,6 +86,8 @@ pub(super) struct Settings {
     pub(super) mode_v6: GatewayMode,
     pub(super) trusted: Vec<LinkName>,
     pub(super) extensions: Vec<LinkName>,
+    /// The engine's own, for all networks.
+    pub(super) accept_fwmark: Option<(u32, u32)>,
     pub(super) prefix: String,
     pub(super) v4: Option<Subnet<Ipv4Net>>,
     pub(super) v6: Option<Subnet<Ipv6Net>>,
@@ -130,6 +132,7 @@ impl Settings {
             mode_v6: mode(&options, label::GATEWAY_MODE_V6, internal)?,
             trusted: interfaces(&options, label::TRUSTED_INTERFACES)?,
             extensions: interfaces(&options, label::EXTENSION_INTERFACES)?,
+            accept_fwmark: None,
             prefix: prefix(&options)?,
             v4,
             v6,

@@ -205,7 +205,16 @@ impl Inner {
                         PortBinding { host_ip: Some(any), host_port: 0, host_port_end: 0, ..port.clone() };
                     published.bindings.push(settled);
                 }
-                Some(own) => on_host.push((address, Some(own).filter(|_| filtered && mode.translates()))),
+                Some(own) => {
+                    if filtered && !settings.trusted.is_empty() {
+                        let container = (own, port.port);
+                        let open = Opening { protocol: port.protocol, host: None, container };
+                        if !published.openings.contains(&open) {
+                            published.openings.push(open);
+                        }
+                    }
+                    on_host.push((address, Some(own).filter(|_| filtered && mode.translates())));
+                }
                 // Only a relay gets from one family to the other.
                 None if self.config.userland_proxy => on_host.push((address, None)),
                 None if port.host_ip.is_none() => {}

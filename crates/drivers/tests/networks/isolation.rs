@@ -166,7 +166,12 @@ async fn gateway_modes() {
     let three = world.container(3, 0xa3, &["10.3.0.2/24"]).await;
     serve(&three.sandbox, "10.3.0.2:80");
     world.route_from_outside("10.3.0.0/24");
+    // Whom it trusts gets to what is published, directly.
+    assert!(silent(&world.outside, "10.3.0.2:80"));
+    three.publish(&world.driver, &[port("tcp :8083", 80)]).await.unwrap();
     assert_eq!(ask(&world.outside, "10.3.0.2:80"), "192.0.2.2");
+    serve(&three.sandbox, "10.3.0.2:81");
+    assert!(silent(&world.outside, "10.3.0.2:81"));
 
     let isolated = [("internal", ""), ("com.docker.network.bridge.gateway_mode_ipv4", "isolated")];
     world.network(4, &["10.4.0.0/24"], &isolated).await;
