@@ -291,8 +291,11 @@ fn standard_streams_over_a_websocket() {
         stream.read_exact(&mut bytes).unwrap();
         said.extend(bytes);
     }
-    // A good-bye ends nothing but the conversation.
+    // A good-bye is answered, and ends nothing but the conversation.
     stream.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
+    let mut last = [0; 2];
+    stream.read_exact(&mut last).unwrap();
+    assert_eq!(last[0], 0x88);
     assert_eq!(engine.sh("docker inspect -f '{{.State.Running}}' box").ok(), "true");
     let refused = engine.http("GET", "/containers/box/attach/ws", None);
     assert_eq!(refused.0, 400, "{refused:?}");

@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Pieces of output that wait for whoever reads them. Whatever writes more has to wait.
+const ROOM: usize = 64;
 
 /// One line of progress.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,11 +28,31 @@ pub struct ProgressEvent {
     pub aux: Option<serde_json::Value>,
     /// The text is output, to be shown as it is: line ends are its own.
     pub output: bool,
+    /// The place that it takes until it is read.
+    pub room: Room,
+}
+
+/// A place among what waits to be read. All are alike; only [`Progress`] gives them out.
+#[derive(Debug, Clone, Default)]
+pub struct Room {
+    _place: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl PartialEq for Room {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Where progress goes. Cheap to clone; sending never waits, and a receiver that went away is no error.
 #[derive(Clone, Default)]
-pub struct Progress(Option<mpsc::UnboundedSender<ProgressEvent>>);
+pub struct Progress(Option<Line>);
+
+#[derive(Clone)]
+struct Line {
+    sender: mpsc::UnboundedSender<ProgressEvent>,
+    room: Arc<Semaphore>,
+}
 
 impl Progress {
     /// Progress that nobody looks at.
@@ -40,14 +63,14 @@ impl Progress {
     /// Progress that arrives at the receiver.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<ProgressEvent>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(Some(sender)), receiver)
+        (Self(Some(Line { sender, room: Arc::new(Semaphore::new(ROOM)) })), receiver)
     }
 
     /// Sends one event.
     pub fn send(&self, event: ProgressEvent) {
-        if let Some(sender) = &self.0 {
+        if let Some(line) = &self.0 {
             // A client that hung up has seen enough.
-            let _ = sender.send(event);
+            let _ = line.sender.send(event);
         }
     }
 
@@ -59,6 +82,18 @@ impl Progress {
     /// Output, as it came.
     pub fn output(&self, text: impl Into<String>) {
         self.send(ProgressEvent { status: text.into(), output: true, ..ProgressEvent::default() });
+    }
+
+    /// The same, once there is room for it: a program that writes faster than its reader reads is slowed down.
+    pub async fn output_in_turn(&self, text: impl Into<String>) {
+        let Some(line) = &self.0 else { return };
+        let place = tokio::select! {
+            place = Arc::clone(&line.room).acquire_owned() => place.ok().map(Arc::new),
+            // Nobody reads any more.
+            () = line.sender.closed() => return,
+        };
+        let room = Room { _place: place };
+        self.send(ProgressEvent { status: text.into(), output: true, room, ..ProgressEvent::default() });
     }
 
     /// A line about `id`.
@@ -131,5 +166,29 @@ impl Bar {
     /// Starts over, when a download does.
     pub fn reset(&self) {
         self.0.done.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn output_waits_for_its_reader_and_not_for_one_that_is_gone() {
+        let (progress, mut events) = Progress::channel();
+        let writer = tokio::spawn(async move {
+            for number in 0..ROOM * 3 {
+                progress.output_in_turn(number.to_string()).await;
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!((events.len(), writer.is_finished()), (ROOM, false));
+        for number in 0..ROOM * 2 {
+            assert_eq!(events.recv().await.unwrap().status, number.to_string());
+        }
+        drop(events);
+        tokio::time::timeout(Duration::from_secs(30), writer).await.unwrap().unwrap();
     }
 }

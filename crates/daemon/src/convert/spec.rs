@@ -40,7 +40,7 @@ pub(crate) fn spec(
         Whole { mode: &host.network_mode, mac_address: &config.mac_address, sysctls: &mut host.sysctls };
     let networks = endpoints(networking.clone(), whole, version, &mut warnings)?;
     let document = json!({ "Config": config, "HostConfig": host, "NetworkingConfig": networking });
-    let healthcheck = config.healthcheck.clone();
+    let (healthcheck, shell) = (config.healthcheck.clone(), config.shell.0.clone().unwrap_or_default());
     let resources = resources(&host);
     let mut security_opt = host.security_opt.unwrap_or_default();
     if defaults.no_new_privileges
@@ -140,13 +140,13 @@ pub(crate) fn spec(
         runtime: host.runtime,
         annotations: host.annotations,
         passing: false,
-        healthcheck: healthcheck.map(health).transpose()?,
+        healthcheck: healthcheck.map(|check| health(check, shell)).transpose()?,
         document,
     };
     Ok((spec, warnings))
 }
 
-fn health(check: pintle_api::container::Healthcheck) -> Result<HealthSpec, Failure> {
+fn health(check: pintle_api::container::Healthcheck, shell: Vec<String>) -> Result<HealthSpec, Failure> {
     let time = |name: &str, nanos: i64| match u64::try_from(nanos) {
         Ok(nanos) => Ok(Duration::from_nanos(nanos)),
         Err(_) => Err(Failure::invalid(format!("{name} in Healthcheck cannot be less than 1ms"))),
@@ -159,6 +159,7 @@ fn health(check: pintle_api::container::Healthcheck) -> Result<HealthSpec, Failu
         start_interval: time("StartInterval", check.start_interval)?,
         retries: u32::try_from(check.retries)
             .map_err(|_| Failure::invalid("Retries in Healthcheck cannot be negative"))?,
+        shell,
     })
 }
 

@@ -66,8 +66,8 @@ pub(crate) async fn attach(app: Arc<App>, call: Call) -> Outcome {
                     let mut watch = attached.tty.then(|| Watch::new(keys));
                     while let Some(Ok(message)) = from_client.next().await {
                         let bytes = match message {
-                            Message::Close(_) => break,
                             Message::Binary(_) | Message::Text(_) => message.into_data(),
+                            // A good-bye is answered by reading on.
                             _ => continue,
                         };
                         if options.stdin && pass(&bytes, watch.as_mut(), &mut to_shim).await? {

@@ -142,10 +142,11 @@ impl Build<'_> {
                     left -= piece.len();
                     let text = String::from_utf8_lossy(&piece);
                     // Standard error is red, as in Docker.
-                    self.out.output(match kind {
+                    let text = match kind {
                         2 => format!("\u{1b}[91m{text}\u{1b}[0m"),
                         _ => text.into_owned(),
-                    });
+                    };
+                    self.out.output_in_turn(text).await;
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pintle_image::{Commit, ContainerConfig, ImageId, Reference, config::Empty, images::apply_instructions};
 
-use super::{Container, Containers, State, cell::Cell, service::Shared};
+use super::{Container, Containers, State, cell::Cell, failpoint, service::Shared};
 use crate::EngineError;
 
 /// How to commit a container.
@@ -72,14 +72,7 @@ impl Shared {
             created_by: container.spec.cmd.as_ref().map(|words| words.join(" ")).unwrap_or_default(),
             ..Commit::default()
         };
-        // One that is frozen already stays so.
-        let froze = options.pause
-            && matches!(container.life.state, State::Running(_))
-            && self.freeze(cell, true).await.is_ok();
-        let made = self.images.commit_rootfs(&cell.id, &self.dir(&cell.id), commit).await;
-        if froze && let Err(error) = self.freeze(cell, false).await {
-            tracing::warn!(container = %cell.id, %error, "was not thawed after its commit");
-        }
+        let made = self.commit_files(cell, &container, options.pause, commit).await;
         // Files that went away while they were read are not in the image.
         if cell.snapshot().gone || matches!(cell.container().life.state, State::Removing | State::Dead) {
             return Err(EngineError::conflict(format!(
@@ -92,6 +85,53 @@ impl Shared {
         attributes.extend(name.map(|name| ("imageRef", name.familiar())));
         self.announce(&container, "commit", &attributes);
         Ok(id)
+    }
+}
+
+/// A container that is frozen for a commit says so here: the next engine must thaw it.
+const FROZEN: &str = "frozen-for-commit";
+
+impl Shared {
+    /// Reads its files, frozen if wanted. One that is frozen already stays so.
+    async fn commit_files(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        container: &Container,
+        pause: bool,
+        commit: Commit,
+    ) -> Result<ImageId, pintle_image::ImageError> {
+        let dir = self.dir(&cell.id);
+        let mark = dir.join(FROZEN);
+        let freeze = pause && matches!(container.life.state, State::Running(_));
+        let froze =
+            freeze && tokio::fs::write(&mark, "").await.is_ok() && self.freeze(cell, true).await.is_ok();
+        failpoint!("engine.commit.frozen");
+        let made = self.images.commit_rootfs(&cell.id, &dir, commit).await;
+        if froze && let Err(error) = self.freeze(cell, false).await {
+            tracing::warn!(container = %cell.id, %error, "was not thawed after its commit");
+        }
+        if freeze {
+            let _ = tokio::fs::remove_file(&mark).await;
+        }
+        made
+    }
+
+    /// Thaws a container that an engine froze for a commit that it did not live to finish.
+    pub async fn thaw_after_commit(&self, id: &str, task: &pintle_runtime::Task) -> bool {
+        let mark = self.dir(id).join(FROZEN);
+        if tokio::fs::metadata(&mark).await.is_err() {
+            return false;
+        }
+        match task.resume().await {
+            Ok(()) => {
+                let _ = tokio::fs::remove_file(&mark).await;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(container = %id, %error, "was not thawed after a commit that was cut short");
+                false
+            }
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub struct HealthSpec {
     pub start_interval: Duration,
     /// Failures in a row that mean that it is not well; 0: 3.
     pub retries: u32,
+    /// What runs the line of `CMD-SHELL`; empty: `/bin/sh -c`.
+    pub shell: Vec<String>,
 }
 
 impl HealthSpec {
@@ -56,6 +58,7 @@ impl HealthSpec {
             start_period: time("StartPeriod"),
             start_interval: time("StartInterval"),
             retries: value["Retries"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+            shell: Vec::new(),
         }
     }
 
@@ -202,9 +205,10 @@ impl Check {
         let (kind, words) = spec.test.split_first()?;
         let cmd = match kind.as_str() {
             "CMD" => words.to_vec(),
-            "CMD-SHELL" => {
+            "CMD-SHELL" if spec.shell.is_empty() => {
                 ["/bin/sh", "-c"].into_iter().map(str::to_owned).chain(words.iter().cloned()).collect()
             }
+            "CMD-SHELL" => spec.shell.iter().chain(words).cloned().collect(),
             "NONE" => return None,
             other => {
                 tracing::warn!("unknown healthcheck type '{other}' (expected 'CMD')");

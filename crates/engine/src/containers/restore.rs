@@ -154,7 +154,7 @@ impl Shared {
                     now.life.state = State::Running(run);
                     cell.show(Arc::new(now));
                 }
-                if state.status == Status::Paused {
+                if state.status == Status::Paused && !self.thaw_after_commit(&cell.id, &task).await {
                     let _ = self.advance(cell, Event::Pause).await?;
                 }
                 self.networks.keep(&cell.container()).await;

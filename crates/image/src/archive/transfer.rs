@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, mkdirat},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, mkdirat, readlinkat},
     io::Errno,
 };
 use sha2::{Digest as _, Sha256};
@@ -21,6 +21,9 @@ use super::{
     unpack::{Policy, Unpacker},
 };
 use crate::ImageError;
+
+/// What the kernel follows.
+const MAX_LINKS: u32 = 40;
 
 /// What a path of a root turned out to be, links followed as inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +195,8 @@ pub fn transfer(
     })
 }
 
-/// Makes a directory and what is missing above it, all new ones of `owner`; its place inside the root.
+/// Makes a directory and what is missing above it, all new ones of `owner`; its place inside the root. A link that leads
+/// nowhere yet leads to what is made for it, still inside.
 pub(crate) fn make_dirs(tree: &Tree, text: &str, owner: (u32, u32)) -> Result<Vec<u8>, ImageError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotADirectory => {
@@ -200,28 +204,47 @@ pub(crate) fn make_dirs(tree: &Tree, text: &str, owner: (u32, u32)) -> Result<Ve
         }
         _ => ImageError::io("making", Path::new(text), error),
     };
-    let whole = parts(text);
-    let ends = (0..whole.len()).filter(|at| whole[*at] == b'/').chain(std::iter::once(whole.len()));
-    for end in ends.filter(|end| *end > 0) {
+    let mut whole = parts(text);
+    let mut at = 0;
+    let mut links = 0;
+    while at < whole.len() {
+        let end =
+            whole[at + 1..].iter().position(|byte| *byte == b'/').map_or(whole.len(), |next| at + 1 + next);
         let name = Parts(whole[..end].to_vec());
         match tree.dir(&name.0) {
-            Ok(_) => continue,
+            Ok(_) => {
+                at = end;
+                continue;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        let (parent, base) = name.split();
-        let parent = tree.dir(parent).map_err(failed)?;
+        let (above, base) = name.split();
+        let parent = tree.dir(above).map_err(failed)?;
         match mkdirat(&parent, path(base), Mode::from_raw_mode(0o755)) {
             Ok(()) => {
                 let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
                 chownat(&parent, path(base), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
                     .map_err(|error| failed(error.into()))?;
+                at = end;
             }
-            Err(Errno::EXIST) => return Err(failed(io::Error::other("a link on the way leads nowhere"))),
+            Err(Errno::EXIST) => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(failed(Errno::LOOP.into()));
+                }
+                let target =
+                    readlinkat(&parent, path(base), Vec::new()).map_err(|error| failed(error.into()))?;
+                let target = target.into_bytes();
+                let start = if target.starts_with(b"/") { &b""[..] } else { above };
+                let joined = [start, &target, &whole[end..]].join(&b'/');
+                whole = parts(&String::from_utf8_lossy(&joined));
+                at = 0;
+            }
             Err(error) => return Err(failed(error.into())),
         }
     }
-    real(tree, text).map_err(failed)
+    real(tree, &String::from_utf8_lossy(&whole)).map_err(failed)
 }
 
 /// The same, for whoever has a root and not a tree.
