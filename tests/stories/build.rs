@@ -66,6 +66,23 @@ fn a_commit_is_what_the_container_was() {
 }
 
 #[test]
+fn a_commit_that_is_cut_short_leaves_its_container_running() {
+    let mut engine = ready();
+    engine.sh("docker run -d --name box base sleep 1000 && docker run -d --name cold base sleep 1000 && docker pause cold").ok();
+    engine.kill();
+    engine.boot(&[("PINTLE_FAILPOINT", "engine.commit.frozen")]);
+    engine.sh("docker commit box made").fails();
+    eventually("the engine to die", Duration::from_secs(30), || !engine.alive());
+    engine.kill();
+    engine.boot(&[]);
+    // What the engine froze it thaws; what the user froze it does not.
+    assert_eq!(engine.sh("docker inspect -f '{{.State.Status}}' box cold").ok(), "running\npaused");
+    engine.sh("docker exec box true && docker commit box made && docker run --rm made true").ok();
+    engine.sh("docker rm -f box cold && docker rmi made base").ok();
+    assert_eq!(engine.leftovers(), Vec::<String>::new());
+}
+
+#[test]
 fn every_instruction_does_what_it_says() {
     let engine = ready();
     let context = engine.dir.join("ctx");
@@ -241,6 +258,22 @@ fn what_cannot_be_built_says_why() {
         let refused = build(&engine, dockerfile, options).fails();
         assert!(refused.contains(said), "{dockerfile:?}: {refused}");
     }
+    // A link in the context leads nowhere but into the context, and a Dockerfile is one of its files.
+    engine.sh("ln -s /etc ctx/evil && ln -s ../../../../etc/passwd ctx/climbs").ok();
+    for source in ["evil/passwd", "climbs", "evil/.", "/../etc/passwd"] {
+        let refused = build(&engine, &format!("FROM base\nCOPY {source} /x"), "").fails();
+        assert!(
+            refused.contains("file not found in build context") || refused.contains("archive entry"),
+            "{refused}"
+        );
+    }
+    engine.sh("rm ctx/evil ctx/climbs").ok();
+    // So does one in an image.
+    let outside = engine.dir.join("outside");
+    fs::create_dir(&outside).unwrap();
+    let link = outside.display();
+    build(&engine, &format!("FROM base\nRUN ln -s {link} /out && ln -s /../../..{link} /up\nCOPY Dockerfile /out/x/\nCOPY Dockerfile /up/y/"), "").ok();
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     let unused = build(&engine, "FROM base", "--build-arg NOBODY=x").ok();
     assert!(unused.contains("One or more build-args [NOBODY] were not consumed"), "{unused}");
     let absent = engine.sh("DOCKER_BUILDKIT=0 docker build -f Nope ctx").fails();
@@ -307,7 +340,12 @@ fn a_build_that_is_cut_short_leaves_nothing() {
 
 #[test]
 fn the_seeds_scaffolding_block_runs_as_written() {
-    let host = Host::new(crate::harness::Client::Docker, &[], &[]);
+    for client in [crate::harness::Client::Docker, crate::harness::Client::Pintle] {
+        scaffolding(&Host::new(client, &[], &[]));
+    }
+}
+
+fn scaffolding(host: &Host) {
     // A base that the seed's build stage can go by: a `go` that puts a plugin where it is told to.
     let base = host.engine.dir.join("golang");
     fs::create_dir_all(base.join("bin")).unwrap();

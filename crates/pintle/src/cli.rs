@@ -75,6 +75,7 @@ const GROUPS: [(&str, &[&str]); 2] = [
             "exec",
             "ps",
             "logs",
+            "build",
             "images",
             "pull",
             "push",
@@ -187,6 +188,8 @@ pub enum Command {
     Exec(container::exec::Exec),
     /// Attach local standard input, output, and error streams to a running container
     Attach(container::attach::Attach),
+    /// Create a new image from a container's changes
+    Commit(container::commit::Commit),
     /// Copy files/folders between a container and the local filesystem
     Cp(container::copy::Copy),
     /// Inspect changes to files or directories on a container's filesystem
@@ -209,6 +212,8 @@ pub enum Command {
     Port(container::port::Port),
     /// List images
     Images(image::list::List),
+    /// Build an image from a Dockerfile
+    Build(Box<image::build::Build>),
     /// Download an image from a registry
     Pull(image::pull::Pull),
     /// Upload an image to a registry
@@ -267,6 +272,7 @@ impl Command {
             Self::Logs(c) => c.run(context).await,
             Self::Exec(c) => Box::pin(c.run(context)).await,
             Self::Attach(c) => Box::pin(c.run(context)).await,
+            Self::Commit(c) => c.run(context).await,
             Self::Cp(c) => Box::pin(c.run(context)).await,
             Self::Diff(c) => c.run(context).await,
             Self::Export(c) => c.run(context).await,
@@ -278,6 +284,7 @@ impl Command {
             Self::Update(c) => c.run(context).await,
             Self::Port(c) => c.run(context).await,
             Self::Images(c) => c.run(context).await,
+            Self::Build(c) => Box::pin(c.run(context)).await,
             Self::Pull(c) => c.run(context).await,
             Self::Push(c) => c.run(context).await,
             Self::Load(c) => c.run(context).await,
@@ -333,7 +340,7 @@ mod tests {
             plugin test,plugin logs,plugin stats,plugin top,volume create,volume ls,volume inspect,volume rm,\
             volume prune,network create,network ls,network list,network inspect,network rm,network remove,\
             network prune,network connect,network disconnect,image ls,image pull,image push,image load,image save,image import,image tag,image rm,\
-            image inspect,image history,image prune,images,pull,push,load,save,import,tag,rmi,history,run,create,\
+            image inspect,image history,image prune,image build,build,commit,container commit,images,pull,push,load,save,import,tag,rmi,history,run,create,\
             start,stop,kill,restart,rename,rm,ps,container ls,container ps,container list,inspect,logs,exec,attach,\
             cp,export,top,wait,container prune,pause,unpause,stats,update,port,system info,system df,system events,\
             version,info,events,login,logout,completion,man,quickstart,daemon"

@@ -1,6 +1,7 @@
 //! Container commands.
 
 pub mod attach;
+pub mod commit;
 pub mod copy;
 pub mod create;
 pub mod diff;
@@ -18,7 +19,7 @@ mod ports;
 pub mod prune;
 pub mod remove;
 pub mod rename;
-mod resources;
+pub mod resources;
 pub mod run;
 pub mod spec;
 pub mod start;
@@ -38,6 +39,8 @@ use crate::context::Context;
 pub enum ContainerCommand {
     /// Attach local standard input, output, and error streams to a running container
     Attach(attach::Attach),
+    /// Create a new image from a container's changes
+    Commit(commit::Commit),
     /// Copy files/folders between a container and the local filesystem
     Cp(copy::Copy),
     /// Create a new container
@@ -93,6 +96,7 @@ impl ContainerCommand {
     pub async fn run(self, context: &Context) -> Done {
         match self {
             Self::Attach(c) => c.run(context).await,
+            Self::Commit(c) => c.run(context).await,
             Self::Cp(c) => c.run(context).await,
             Self::Create(c) => c.run(context).await,
             Self::Diff(c) => c.run(context).await,

@@ -1,5 +1,6 @@
 //! Image commands.
 
+pub mod build;
 pub mod history;
 pub mod import;
 pub mod list;
@@ -19,6 +20,8 @@ use crate::context::Context;
 /// `pintle image …`.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<build::Build>),
     /// Show the history of an image
     History(history::History),
     /// Import the contents from a tarball to create a filesystem image
@@ -49,6 +52,7 @@ impl ImageCommand {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
         match self {
+            Self::Build(c) => Box::pin(c.run(context)).await,
             Self::History(c) => c.run(context).await,
             Self::Import(c) => c.run(context).await,
             Self::Inspect(c) => c.run(context).await,
