@@ -33,6 +33,7 @@ mod plugins;
 mod quickstart;
 mod registry;
 mod remote_networks;
+mod runtimes;
 mod seed;
 mod volumes;
 mod workbench;

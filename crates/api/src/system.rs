@@ -169,6 +169,8 @@ pub struct Info {
     pub firewall_backend: Option<FirewallBackend>,
     #[serde(rename = "CDISpecDirs")]
     pub cdi_spec_dirs: Vec<String>,
+    #[serde(rename = "DiscoveredDevices", skip_serializing_if = "Vec::is_empty")]
+    pub discovered_devices: Vec<Value>,
     #[serde(rename = "Warnings")]
     pub warnings: Option<Vec<String>>,
 }

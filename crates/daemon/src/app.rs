@@ -13,6 +13,7 @@ use pintle_engine::{
 };
 use pintle_host::Host;
 use pintle_image::Images;
+use pintle_runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -24,6 +25,7 @@ pub(crate) struct App {
     /// The engine's own id, for life.
     pub(crate) id: String,
     pub(crate) images: Images,
+    pub(crate) runtime: Runtime,
     pub(crate) host: Host,
     pub(crate) volumes: Volumes,
     pub(crate) networks: Networks,

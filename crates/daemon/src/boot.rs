@@ -71,11 +71,13 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         Images::open(root, store.clone(), image_options(&config)).context("opening the image store")?;
     let runtime = Runtime::new(pintle_runtime::Options { root: config.exec_root.join("tasks"), shim })
         .context("opening the runtime")?;
+    runtime.set_known(config.known.clone());
     let host = Host::open(
         HostConfig {
             socket_dir: config.plugin_sockets.clone(),
             spec_dirs: config.plugin_spec_dirs.clone(),
             restart_unhealthy: config.restart_unhealthy_plugins.clone(),
+            runtimes: config.plugin_runtimes.clone(),
             ..HostConfig::new(root, &config.exec_root)
         },
         store.clone(),
@@ -108,7 +110,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         container_config(&config),
         journal,
         images.clone(),
-        runtime,
+        runtime.clone(),
         volumes.clone(),
         networks.clone(),
         events.clone(),
@@ -122,6 +124,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         config: ArcSwap::from_pointee(config),
         id,
         images,
+        runtime,
         host,
         volumes,
         networks,
@@ -158,14 +161,26 @@ pub(crate) async fn restore(app: Arc<App>, restored: watch::Sender<bool>) {
     };
     tokio::join!(containers, app.host.reconcile());
     app.networks.reconcile();
+    ask_runtimes(&app).await;
     app.volumes.reconcile().await;
     app.containers.start_wanted();
     tracing::info!("everything that was wanted has had its first chance to start");
 }
 
+/// Asks the runtimes what they can do, for show; a container's start asks by itself.
+pub(crate) async fn ask_runtimes(app: &App) {
+    let config = app.config.load_full();
+    for (name, _) in config.known.entries() {
+        if let Err(error) = app.runtime.features(name).await {
+            tracing::warn!(runtime = name, %error, "a runtime was not asked what it can do");
+        }
+    }
+}
+
 fn container_config(config: &Config) -> containers::Config {
     containers::Config {
         cgroup_parent: config.cgroup_parent.clone(),
+        cdi_dirs: config.cdi_spec_dirs.clone(),
         defaults: container_defaults(config),
         ..containers::Config::new(&config.data_root, &config.exec_root)
     }

@@ -30,6 +30,7 @@ fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
     let mut attributes = attributes(&effective);
     tracing::info!(?attributes, "the configuration was reloaded");
     app.host.restart_unhealthy(effective.restart_unhealthy_plugins.clone());
+    app.runtime.set_known(effective.known.clone());
     app.containers.set_defaults(boot::container_defaults(&effective));
     app.config.store(Arc::new(effective));
     attributes.insert("name".to_owned(), crate::routes::info::host_name());

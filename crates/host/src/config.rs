@@ -1,4 +1,4 @@
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Where the host keeps things and how long it waits.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct HostConfig {
     /// Plugins that are restarted when they leave their probes unanswered, by name, or `*` for all of them. Nobody by
     /// default: what a plugin has mounted may go with its process.
     pub restart_unhealthy: Vec<String>,
+    /// OCI runtimes of managed plugins that do not run on the default one, by the plugin's name, with or without a tag.
+    pub runtimes: BTreeMap<String, String>,
 }
 
 impl HostConfig {
@@ -41,6 +43,7 @@ impl HostConfig {
             lookup_timeout: Duration::from_secs(4),
             max_backoff: Duration::from_secs(60),
             restart_unhealthy: Vec::new(),
+            runtimes: BTreeMap::new(),
         }
     }
 }

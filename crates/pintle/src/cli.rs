@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::{Selection, TlsFiles};
-use crate::commands::{Done, completion, container, image, inspect, network, plugin, system, volume};
+use crate::commands::{
+    Done, completion, container, image, inspect, network, plugin, runtime, system, volume,
+};
 use crate::context::Context;
 use crate::credentials::ConfigFile;
 use crate::{man, quickstart};
@@ -86,7 +88,10 @@ const GROUPS: [(&str, &[&str]); 2] = [
             "quickstart",
         ],
     ),
-    ("Management commands", &["container", "image", "network", "plugin", "system", "volume", "daemon"]),
+    (
+        "Management commands",
+        &["container", "image", "network", "plugin", "runtime", "system", "volume", "daemon"],
+    ),
 ];
 
 /// The tree of commands, with a help that a reader finds something in.
@@ -161,6 +166,9 @@ pub enum Command {
     /// Manage containers
     #[command(subcommand)]
     Container(Box<container::ContainerCommand>),
+    /// Manage OCI runtimes
+    #[command(subcommand)]
+    Runtime(runtime::RuntimeCommand),
     /// Manage the engine
     #[command(subcommand)]
     System(system::SystemCommand),
@@ -259,6 +267,7 @@ impl Command {
             Self::Network(c) => Box::pin(c.run(context)).await,
             Self::Image(c) => Box::pin(c.run(context)).await,
             Self::Container(c) => Box::pin(c.run(context)).await,
+            Self::Runtime(c) => Box::pin(c.run(context)).await,
             Self::System(c) => Box::pin(c.run(context)).await,
             Self::Run(c) => Box::pin(c.run(context)).await,
             Self::Create(c) => Box::pin(c.run(context)).await,
@@ -342,7 +351,7 @@ mod tests {
             network prune,network connect,network disconnect,image ls,image pull,image push,image load,image save,image import,image tag,image rm,\
             image inspect,image history,image prune,image build,build,commit,container commit,images,pull,push,load,save,import,tag,rmi,history,run,create,\
             start,stop,kill,restart,rename,rm,ps,container ls,container ps,container list,inspect,logs,exec,attach,\
-            cp,export,top,wait,container prune,pause,unpause,stats,update,port,system info,system df,system events,\
+            cp,export,top,wait,runtime ls,runtime list,runtime inspect,runtime check,container prune,pause,unpause,stats,update,port,system info,system df,system events,\
             version,info,events,login,logout,completion,man,quickstart,daemon"
             .split(',')
         {

@@ -51,6 +51,9 @@ fn main() -> ExitCode {
     match (word(0), word(1)) {
         (Some("shim"), _) => return pintle_runtime::shim::main(args.into_iter().skip(1)),
         (Some("init"), _) => return pintle_runtime::init::main(args.into_iter().skip(1)),
+        (Some(pintle_runtime::check::inside::WORD), _) => {
+            return pintle_runtime::check::inside::main(args.into_iter().skip(1));
+        }
         (Some("applet"), _) => {
             let words: Vec<String> = args.iter().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
             return applet::main(&words);

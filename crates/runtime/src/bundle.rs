@@ -8,6 +8,7 @@
 //! | `shim.sock`, `shim.pid`, `shim.log` | shim | its socket (0600), pid (locked while it lives), and last words |
 //! | `exit.json` | shim, or the engine for a dead shim | how the task ended; never changed once written |
 //! | `state/` | libcontainer | its own |
+//! | `oci/` | a runtime that is a program | its own |
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,6 +19,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{IoContext, RuntimeError};
+use crate::external::Binary;
 use crate::task::{ExitStatus, LogFile};
 
 /// A task's directory.
@@ -42,6 +44,9 @@ pub(crate) struct Manifest {
     pub private_pids: bool,
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
+    /// The program that makes and runs it; none: the embedded runtime.
+    #[serde(default)]
+    pub runtime: Option<Binary>,
 }
 
 /// The five capability sets as the kernel's bit masks.

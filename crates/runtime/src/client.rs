@@ -150,6 +150,7 @@ async fn settle(task: &Task, why: &str) -> Result<ExitStatus, RuntimeError> {
             std::thread::sleep(Duration::from_millis(20));
         }
         let oom_killed = group.oom_kills() > 0;
+        crate::external::sweep(&dir);
         group.kill_all()?;
         dir.record_exit(&ExitStatus {
             code: 255,
@@ -181,6 +182,7 @@ pub(crate) async fn delete(task: &Task) -> Result<ExitStatus, RuntimeError> {
     let dir = task.inner.dir.clone();
     let group = Group::new(&task.inner.cgroup);
     blocking(move || {
+        crate::external::sweep(&dir);
         group.kill_all()?;
         group.remove()?;
         dir.remove()

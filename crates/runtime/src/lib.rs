@@ -4,9 +4,12 @@
 //! |---|---|
 //! | [`Runtime`], [`Task`], [`Exec`] | the engine's side: create, find again, and drive a container's processes |
 //! | [`shim`] | the process that outlives the engine: one for each task, single-threaded, owns stdio and exit status |
+//! | [`cdi`] | devices that files describe (CDI) |
+//! | [`check`] | trying a runtime out with a small container of its own |
 //! | [`init`] | `--init`: a tiny PID 1 |
 //! | [`seccomp`] | Docker's profile format, its default profile, and a compiler to classic BPF |
 //! | [`spec`] | the pieces of a default container spec, and the guards every spec passes |
+//! | [`external`] | runtimes that are programs of their own: their names, what they can do, calling them |
 //! | [`quota`] | how much a directory may hold, where the file system counts it |
 //! | [`cgroup`] | detection, limits, freezing, killing, statistics, removal, for v1, hybrid and v2 |
 //!
@@ -14,11 +17,15 @@
 //! child, which is sound only in a process with one thread.
 
 mod bundle;
+pub mod cdi;
 pub mod cgroup;
+pub mod check;
 mod client;
 mod control;
 mod error;
+pub mod external;
 pub mod init;
+mod plan;
 pub mod quota;
 mod runtime;
 pub mod seccomp;
@@ -27,6 +34,7 @@ pub mod spec;
 mod task;
 
 pub use error::{ErrorKind, RuntimeError};
+pub use external::{Binary, Chosen, Demand, Features, Known, Need};
 pub use libcontainer::oci_spec;
 pub use runtime::{Options, Runtime};
 pub use task::{

@@ -4,18 +4,17 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use libcontainer::oci_spec::runtime::{LinuxNamespaceType, PosixRlimitType, Process};
-
-use crate::bundle::{Manifest, TaskDir};
-use crate::cgroup::{Group, Setup};
+use crate::bundle::TaskDir;
+use crate::cgroup::Group;
 use crate::client;
 use crate::control::Reply;
 use crate::error::{IoContext, RuntimeError};
-use crate::seccomp;
-use crate::spec;
-use crate::task::{Inner, Seccomp, Task, TaskConfig};
+use crate::external::features::Asked;
+use crate::external::{Chosen, Features, Known};
+use crate::plan::{Plan, plan};
+use crate::task::{Inner, Task, TaskConfig};
 
 /// How a [`Runtime`] works.
 #[derive(Debug, Clone)]
@@ -32,10 +31,9 @@ pub struct Runtime {
     options: Arc<Options>,
     /// The shim's executable as a path that can be bound into a container.
     init: Arc<PathBuf>,
+    known: Arc<RwLock<Known>>,
+    asked: Arc<Asked>,
 }
-
-/// Where `--init` puts pintle's init in a container, as Docker does.
-const INIT_PATH: &str = "/sbin/docker-init";
 
 impl Runtime {
     /// Opens (and makes) the directory of tasks.
@@ -50,7 +48,56 @@ impl Runtime {
             .create(&options.root)
             .context(|| format!("making {}", options.root.display()))?;
         let init = std::fs::canonicalize(&options.shim).unwrap_or_else(|_| options.shim.clone());
-        Ok(Self { options: Arc::new(options), init: Arc::new(init) })
+        Ok(Self {
+            options: Arc::new(options),
+            init: Arc::new(init),
+            known: Arc::default(),
+            asked: Arc::default(),
+        })
+    }
+
+    /// Sets the runtimes that tasks may ask for by name. Tasks that are there keep theirs.
+    pub fn set_known(&self, known: Known) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// What a runtime's name stands for; empty: the default.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it stands for nothing.
+    pub fn resolve(&self, name: &str) -> Result<Chosen, RuntimeError> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).resolve(name)
+    }
+
+    /// What a runtime that is a program says that it can do; `None` when it does not say, or is the embedded one. Asks
+    /// each file once.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an unknown name.
+    pub async fn features(&self, name: &str) -> Result<Option<Arc<Features>>, RuntimeError> {
+        match self.resolve(name)? {
+            Chosen::Embedded => Ok(None),
+            Chosen::Binary(binary) => {
+                let asked = Arc::clone(&self.asked);
+                client::blocking(move || Ok(asked.features(&binary))).await
+            }
+        }
+    }
+
+    /// As [`Runtime::features`], of what was asked before.
+    #[must_use]
+    pub fn features_remembered(&self, name: &str) -> Option<Arc<Features>> {
+        self.asked.remembered(name)
+    }
+
+    /// The program that is bound into containers of ours.
+    pub(crate) fn program(&self) -> &std::path::Path {
+        &self.init
+    }
+
+    /// A place of ours beside the tasks; no task's name begins with a dot.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        self.options.root.join(name)
     }
 
     fn dir(&self, id: &str) -> Result<TaskDir, RuntimeError> {
@@ -77,7 +124,8 @@ impl Runtime {
 
     fn create_blocking(&self, task: TaskConfig, dir: &TaskDir) -> Result<Task, RuntimeError> {
         let id = task.id.clone();
-        let (manifest, config, filter) = self.plan(task)?;
+        let chosen = self.resolve(&task.runtime)?;
+        let Plan { manifest, config, filter } = plan(task, chosen, &self.asked, &self.init)?;
         let (cgroup, labels) = (manifest.cgroup.clone(), manifest.labels.clone());
         dir.create(&id)?;
         let started = (|| {
@@ -93,90 +141,12 @@ impl Runtime {
                 Ok(Task { inner: Arc::new(Inner { id, dir: dir.clone(), pid: Some(pid), cgroup, labels }) })
             }
             Err(error) => {
+                crate::external::sweep(dir);
                 let group = Group::new(&cgroup);
                 let _ = group.kill_all().and_then(|()| group.remove());
                 let _ = dir.remove();
                 Err(error)
             }
-        }
-    }
-
-    /// Decides everything that can be decided before anything exists.
-    fn plan(
-        &self,
-        task: TaskConfig,
-    ) -> Result<(Manifest, libcontainer::oci_spec::runtime::Spec, Option<seccomp::Program>), RuntimeError>
-    {
-        let mut config = task.spec;
-        spec::harden(&mut config, Setup::detect());
-        let mut root = config.root().clone().unwrap_or_default();
-        root.set_path(task.rootfs.clone());
-        config.set_root(Some(root));
-        if task.init {
-            self.add_init(&mut config);
-        }
-        let missing = |what: &str| RuntimeError::InvalidArgument(format!("the spec has no {what}"));
-        let process = config.process_mut().as_mut().ok_or_else(|| missing("process"))?;
-        process.set_terminal(Some(task.terminal)).set_console_size(None);
-        let oom_score_adj = task.oom_score_adj.or(process.oom_score_adj());
-        process.set_oom_score_adj(None);
-        crate::shim::ensure_home(process, &task.rootfs);
-        check_rlimits(process)?;
-        let masks = spec::masks(process.capabilities().as_ref()).unwrap_or_default();
-        check_capabilities(masks.bounding | masks.permitted | masks.effective)?;
-        let names: Vec<String> = spec::from_mask(masks.bounding).iter().map(|c| format!("CAP_{c}")).collect();
-        let profile = match &task.seccomp {
-            Seccomp::Unconfined => None,
-            Seccomp::Default => Some(seccomp::Profile::docker_default(&names)),
-            Seccomp::Profile(json) => Some(
-                seccomp::Profile::parse(json, &names)
-                    .map_err(|e| RuntimeError::InvalidArgument(e.to_string()))?,
-            ),
-        };
-        let filter = profile
-            .map(|profile| seccomp::compile(&profile))
-            .transpose()
-            .map_err(|e| RuntimeError::InvalidArgument(e.to_string()))?;
-        let no_new_privileges = process.no_new_privileges() == Some(true);
-        spec::widen(process, masks, filter.is_some());
-        let linux = config.linux_mut().as_mut().ok_or_else(|| missing("linux section"))?;
-        if !task.cgroup.starts_with('/')
-            || task.cgroup.split('/').any(|part| part == "..")
-            || task.cgroup.len() < 2
-        {
-            return Err(RuntimeError::InvalidArgument(format!("invalid cgroup path: {:?}", task.cgroup)));
-        }
-        linux.set_cgroups_path(Some(PathBuf::from(&task.cgroup)));
-        let private_pids = linux
-            .namespaces()
-            .iter()
-            .flatten()
-            .any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none());
-        let manifest = Manifest {
-            id: task.id,
-            terminal: task.terminal,
-            stdin_open: task.stdin_open,
-            stdin_once: task.stdin_once,
-            console_size: task.console_size,
-            log: task.log,
-            oom_score_adj,
-            cgroup: task.cgroup,
-            capabilities: masks,
-            no_new_privileges,
-            private_pids,
-            labels: task.labels,
-        };
-        Ok((manifest, config, filter))
-    }
-
-    fn add_init(&self, config: &mut libcontainer::oci_spec::runtime::Spec) {
-        let mut mounts = config.mounts().clone().unwrap_or_default();
-        mounts.push(spec::mount(INIT_PATH, "bind", &self.init.to_string_lossy(), &["bind", "ro"]));
-        config.set_mounts(Some(mounts));
-        if let Some(process) = config.process_mut() {
-            let mut args = vec![INIT_PATH.to_owned(), "--".to_owned()];
-            args.extend(process.args().clone().unwrap_or_default());
-            process.set_args(Some(args));
         }
     }
 
@@ -255,6 +225,7 @@ impl Runtime {
                 .flatten()
                 .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
                 .filter_map(|entry| entry.file_name().into_string().ok())
+                .filter(|name| !name.starts_with('.'))
                 .collect();
             ids.sort();
             Ok(ids)
@@ -274,54 +245,4 @@ impl Runtime {
         };
         task.delete().await.map(drop)
     }
-}
-
-/// Raising a hard limit needs a capability that not every engine has; the kernel's bare EPERM says too little.
-fn check_rlimits(process: &Process) -> Result<(), RuntimeError> {
-    for limit in process.rlimits().iter().flatten() {
-        if limit.soft() > limit.hard() {
-            return Err(RuntimeError::InvalidArgument(format!(
-                "ulimit {}: soft limit {} is above hard limit {}",
-                name(limit.typ()),
-                limit.soft(),
-                limit.hard()
-            )));
-        }
-        let Ok(resource) = nix::libc::c_int::try_from(limit.typ() as u32) else { continue };
-        let Some(own) = own_hard_limit(resource) else { continue };
-        if limit.hard() > own && !has_capability(24) {
-            return Err(RuntimeError::Unsupported(format!(
-                "ulimit {}: cannot raise the hard limit from {own} to {}: the engine lacks CAP_SYS_RESOURCE",
-                name(limit.typ()),
-                limit.hard()
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn name(kind: PosixRlimitType) -> String {
-    format!("{kind:?}").trim_start_matches("Rlimit").to_ascii_lowercase()
-}
-
-#[expect(unsafe_code, reason = "the resource is a number here, the safe wrapper takes names")]
-fn own_hard_limit(resource: nix::libc::c_int) -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer; unknown resources are refused.
-    (unsafe { libc::getrlimit(resource.unsigned_abs(), &raw mut limit) } == 0).then_some(limit.rlim_max)
-}
-
-fn has_capability(bit: u32) -> bool {
-    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.bits() & (1 << bit) != 0)
-}
-
-fn check_capabilities(wanted: u64) -> Result<(), RuntimeError> {
-    let own = rustix::thread::capabilities(None).map_or(u64::MAX, |sets| sets.permitted.bits());
-    let lacking = wanted & !own;
-    if lacking == 0 {
-        return Ok(());
-    }
-    let mut names: Vec<String> = spec::from_mask(lacking).iter().map(|c| format!("CAP_{c}")).collect();
-    names.sort();
-    Err(RuntimeError::Unsupported(format!("the engine does not have {} to give", names.join(", "))))
 }

@@ -13,11 +13,12 @@ use crate::bundle::TaskDir;
 use crate::client;
 use crate::control::{ExecRequest, Reply, Request};
 use crate::error::RuntimeError;
+use crate::external::Demand;
 
 pub use crate::cgroup::Stats;
 
 /// Everything needed to create a task. The spec's `root.path`, `linux.seccomp` and `linux.cgroupsPath` are set
-/// from the other fields; every spec passes [`crate::spec::harden`].
+/// from the other fields; every spec passes [`crate::spec::settle`].
 #[derive(Debug, Clone)]
 pub struct TaskConfig {
     /// Unique among the runtime's tasks: letters, digits, `_`, `+`, `-`, `.`.
@@ -46,6 +47,10 @@ pub struct TaskConfig {
     pub init: bool,
     /// Kept with the task, not interpreted.
     pub labels: BTreeMap<String, String>,
+    /// The runtime's name; empty: the default.
+    pub runtime: String,
+    /// What the user asked for by name and a runtime may lack.
+    pub demands: Vec<Demand>,
 }
 
 impl TaskConfig {
@@ -68,6 +73,8 @@ impl TaskConfig {
             oom_score_adj: None,
             init: false,
             labels: BTreeMap::new(),
+            runtime: String::new(),
+            demands: Vec::new(),
         }
     }
 }

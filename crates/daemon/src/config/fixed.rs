@@ -30,6 +30,8 @@ fixed! {
     network = "bridge, bip, dns and the others of networks",
     plugin_sockets = "plugin-sockets",
     plugin_spec_dirs = "plugin-spec-dirs",
+    plugin_runtimes = "plugins.runtimes",
+    cdi_spec_dirs = "cdi-spec-dirs",
     cgroup_parent = "cgroup-parent",
     log_driver = "log-driver",
     log_opts = "log-opts",

@@ -8,6 +8,7 @@ mod options;
 mod overlay;
 mod raw;
 pub mod reference;
+mod runtimes;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ pub use network::{AddressPool, Bridge, Cni, Network};
 pub use network_options::NetworkOptions;
 pub use options::Options;
 pub use overlay::Overlay;
+use pintle_runtime::Known;
 use raw::Raw;
 pub use raw::RuntimeEntry;
 
@@ -73,6 +75,8 @@ pub struct Config {
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     /// The runtime of containers that name none.
     pub default_runtime: String,
+    /// What the names of runtimes stand for.
+    pub known: Known,
     /// Seconds that a shutdown may take.
     pub shutdown_timeout: i64,
     /// The engine's labels.
@@ -105,6 +109,10 @@ pub struct Config {
     pub plugin_spec_dirs: Vec<PathBuf>,
     /// Managed plugins that are restarted when they do not answer.
     pub restart_unhealthy_plugins: Vec<String>,
+    /// Where files are that describe devices.
+    pub cdi_spec_dirs: Vec<PathBuf>,
+    /// Runtimes of managed plugins that do not run on the default one.
+    pub plugin_runtimes: StringMap,
     /// What the user should know: settings that have no effect here.
     pub warnings: Vec<String>,
     /// Where the flags and the file can be read again.
@@ -209,19 +217,11 @@ impl Config {
             }
         };
         let runtimes = raw.runtimes.unwrap_or_default();
-        for (name, runtime) in &runtimes {
-            check_runtime(name, runtime)?;
+        let known = runtimes::known(&runtimes, raw.default_runtime.as_deref())?;
+        let plugin_runtimes = raw.plugins.map(|plugins| plugins.runtimes).unwrap_or_default();
+        for (plugin, runtime) in &plugin_runtimes {
+            known.resolve(runtime).map_err(|why| format!("plugins.runtimes.{plugin}: {why}"))?;
         }
-        let default_runtime = match raw.default_runtime {
-            None => EMBEDDED_RUNTIME.to_owned(),
-            Some(name) if is_embedded(&name) => name,
-            Some(name) if runtimes.contains_key(&name) => {
-                return Err(format!(
-                    "runtime {name}: containers run on the embedded runtime; other runtimes cannot be the default yet"
-                ));
-            }
-            Some(name) => return Err(format!("specified default runtime '{name}' does not exist")),
-        };
         let labels = raw.labels.unwrap_or_default();
         if let Some(bad) = labels.iter().find(|label| !label.contains('=')) {
             return Err(format!("bad attribute format: {bad}"));
@@ -248,7 +248,8 @@ impl Config {
             max_concurrent_downloads: concurrency("downloads", raw.max_concurrent_downloads, 3)?,
             max_concurrent_uploads: concurrency("uploads", raw.max_concurrent_uploads, 5)?,
             runtimes,
-            default_runtime,
+            default_runtime: known.default_name().to_owned(),
+            known,
             shutdown_timeout: raw.shutdown_timeout.unwrap_or(15),
             labels,
             cgroup_parent: raw
@@ -277,6 +278,8 @@ impl Config {
             no_new_privileges: raw.no_new_privileges.unwrap_or(false),
             network,
             plugin_sockets: absolute("plugin-sockets", raw.plugin_sockets, "/run/docker/plugins")?,
+            cdi_spec_dirs: cdi_dirs(raw.cdi_spec_dirs, raw.features.as_ref())?,
+            plugin_runtimes,
             plugin_spec_dirs: raw.plugin_spec_dirs.map_or_else(
                 || vec!["/etc/docker/plugins".into(), "/usr/lib/docker/plugins".into()],
                 |dirs| dirs.into_iter().map(PathBuf::from).collect(),
@@ -286,11 +289,6 @@ impl Config {
             source,
         })
     }
-}
-
-/// Whether the name means the runtime that is linked in. Docker's name is taken for it, since clients send it.
-pub fn is_embedded(name: &str) -> bool {
-    matches!(name, "" | EMBEDDED_RUNTIME | "runc" | "io.containerd.runc.v2")
 }
 
 fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
@@ -411,23 +409,26 @@ fn mirrors(mirrors: Vec<String>) -> Result<Vec<String>, String> {
     mirrors.into_iter().map(check).collect()
 }
 
-fn check_runtime(name: &str, runtime: &RuntimeEntry) -> Result<(), String> {
-    if name == "runc" || name == EMBEDDED_RUNTIME {
-        return Err(format!("runtime name '{name}' is reserved"));
+/// Where files are that describe devices; nowhere where the feature `cdi` is off.
+fn cdi_dirs(dirs: Option<Vec<String>>, features: Option<&serde_json::Value>) -> Result<Vec<PathBuf>, String> {
+    let off = match features {
+        Some(serde_json::Value::Object(map)) => map.get("cdi") == Some(&serde_json::Value::Bool(false)),
+        Some(serde_json::Value::Array(list)) => list.iter().any(|word| word == "cdi=false"),
+        _ => false,
+    };
+    if off {
+        return Ok(Vec::new());
     }
-    match (&runtime.path, &runtime.runtime_type) {
-        (Some(_), Some(_)) => {
-            Err(format!("runtime {name}: cannot configure both path and runtimeType for the same runtime"))
+    let Some(dirs) = dirs else { return Ok(pintle_runtime::cdi::DIRS.map(PathBuf::from).to_vec()) };
+    let absolute = |dir: String| {
+        let path = PathBuf::from(dir);
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err(format!("invalid cdi-spec-dirs {path:?}: it must be an absolute path"))
         }
-        (None, None) => Err(format!("runtime {name}: either a runtimeType or a path must be configured")),
-        (Some(_), None) if runtime.options.is_some() => {
-            Err(format!("runtime {name}: options cannot be used with a path runtime"))
-        }
-        (None, Some(_)) if runtime.runtime_args.is_some() => {
-            Err(format!("runtime {name}: args cannot be used with a runtimeType runtime"))
-        }
-        _ => Ok(()),
-    }
+    };
+    dirs.into_iter().filter(|dir| !dir.is_empty()).map(absolute).collect()
 }
 
 fn shm_size(value: Option<&serde_json::Value>) -> Result<i64, String> {

@@ -158,6 +158,9 @@ pub struct Options {
     /// Accepted without effect
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub experimental: Option<bool>,
+    /// Where files are that describe devices (repeatable); empty: nowhere
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub cdi_spec_dirs: Vec<String>,
     /// Where plugins listen and sockets of legacy plugins are looked for
     #[arg(long, value_name = "DIR")]
     pub plugin_sockets: Option<String>,
@@ -251,6 +254,7 @@ impl Options {
             metrics_addr: self.metrics_addr.clone().map(Value::String),
             experimental: self.experimental.map(serde_json::Value::Bool),
             plugin_sockets: self.plugin_sockets.clone(),
+            cdi_spec_dirs: given(&self.cdi_spec_dirs),
             ..self.network.to_raw()?
         })
     }

@@ -62,6 +62,9 @@ pub struct PluginsEntry {
     /// Networks across hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay: Option<OverlayEntry>,
+    /// Runtimes of managed plugins that do not run on the default one, by the plugin's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub runtimes: BTreeMap<String, String>,
 }
 
 /// `plugins.overlay`.
@@ -228,6 +231,7 @@ settings! {
     plugin_sockets: String = "plugin-sockets";
     plugin_spec_dirs: Vec<String> = "plugin-spec-dirs";
     restart_unhealthy_plugins: Vec<String> = "restart-unhealthy-plugins";
+    cdi_spec_dirs: Vec<String> = "cdi-spec-dirs";
     // Refused when they ask for what is not there: to ignore these would be to lie about safety.
     authorization_plugins: Vec<String> = "authorization-plugins";
     userns_remap: String = "userns-remap";
@@ -240,7 +244,6 @@ settings! {
     ip_forward_no_drop: Value = "ip-forward-no-drop";
     api_cors_header: Value = "api-cors-header";
     builder: Value = "builder";
-    cdi_spec_dirs: Value = "cdi-spec-dirs";
     cpu_rt_period: Value = "cpu-rt-period";
     cpu_rt_runtime: Value = "cpu-rt-runtime";
     exec_opts: Value = "exec-opts";

@@ -49,7 +49,7 @@ const FILE_ONLY: &[(&str, &str)] = &[
     ),
     (
         "plugins",
-        "What is configured of whole kinds of plugins: `cni` with `enabled`, `config-path`, `binary-path`",
+        "What is configured of whole kinds of plugins: `cni` with `enabled`, `config-path`, `binary-path`; `runtimes`, the OCI runtimes of single plugins",
     ),
     ("authorization-plugins", "Refused if not empty: not built yet"),
     ("userns-remap", "Refused if not empty: not built yet"),

@@ -11,6 +11,7 @@ use pintle_engine::containers::{
     BlkioDevices, ContainerSpec, DeviceSpec, HealthSpec, LogConfig, MountKind, MountSpec, Resources,
     RestartMode, RestartPolicy, Ulimit, Update,
 };
+use pintle_runtime::cdi::DeviceRequest;
 use serde_json::json;
 
 use super::{
@@ -30,6 +31,9 @@ pub(crate) fn spec(
 ) -> Result<(ContainerSpec, Vec<String>), Failure> {
     let mut warnings = Vec::new();
     refuse(&host, defaults)?;
+    if host.runtime.is_empty() {
+        host.runtime.clone_from(&defaults.default_runtime);
+    }
     if host.cgroupns_mode.is_empty() && !host.privileged {
         host.cgroupns_mode.clone_from(&defaults.default_cgroupns_mode);
     }
@@ -112,6 +116,18 @@ pub(crate) fn spec(
                 permissions: device.cgroup_permissions,
             })
             .collect(),
+        device_requests: host
+            .device_requests
+            .unwrap_or_default()
+            .into_iter()
+            .map(|request| DeviceRequest {
+                driver: request.driver,
+                count: request.count,
+                ids: request.device_ids.unwrap_or_default(),
+                capabilities: request.capabilities.unwrap_or_default(),
+                options: request.options.is_some_and(|options| !options.is_empty()),
+            })
+            .collect(),
         device_cgroup_rules: host.device_cgroup_rules.unwrap_or_default(),
         init: host.init.unwrap_or(defaults.init),
         shm_size: host.shm_size,
@@ -172,25 +188,7 @@ pub(crate) fn console_size(size: [u32; 2]) -> Option<(u16, u16)> {
 
 /// What this engine would otherwise silently leave out.
 fn refuse(host: &HostConfig, defaults: &config::Config) -> Result<(), Failure> {
-    if !config::is_embedded(&host.runtime) {
-        if defaults.runtimes.contains_key(&host.runtime) {
-            return Err(Failure::not_implemented(format!(
-                "runtime {}: only the embedded runtime runs containers in this version",
-                host.runtime
-            )));
-        }
-        return Err(Failure::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
-    }
-    if let Some(request) = host.device_requests.iter().flatten().next() {
-        let all = request.capabilities.iter().flatten();
-        let capabilities: Vec<String> =
-            all.map(|alternatives| format!("[{}]", alternatives.join(" "))).collect();
-        return Err(Failure::internal(format!(
-            "could not select device driver {:?} with capabilities: [{}]",
-            request.driver,
-            capabilities.join(" ")
-        )));
-    }
+    defaults.known.resolve(&host.runtime)?;
     if !host.cgroup.is_empty() {
         return Err(Failure::not_implemented(format!(
             "joining the control group {:?} is not supported: name a parent with CgroupParent",
@@ -401,7 +399,6 @@ mod tests {
     fn what_cannot_be_done_is_refused_or_said() {
         for text in [
             r#"{"HostConfig":{"Runtime":"runsc"}}"#,
-            r#"{"HostConfig":{"DeviceRequests":[{"Count":-1,"Capabilities":[["gpu"]]}]}}"#,
             r#"{"HostConfig":{"RestartPolicy":{"Name":"perhaps"}}}"#,
             r#"{"HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":-1}}}"#,
             r#"{"HostConfig":{"Mounts":[{"Type":"odd","Target":"/x"}]}}"#,

@@ -7,14 +7,17 @@ use pintle_api::{
     system::{Commit, FirewallBackend, IndexConfig, Info, Plugins, RegistryConfig},
     time,
 };
-use pintle_runtime::cgroup::{Available, Hierarchies};
+use pintle_runtime::{
+    cgroup::{Available, Hierarchies},
+    external::known::EMBEDDED,
+};
 use serde_json::{Value, json};
 
 use super::system::{VERSION, blocking};
 use crate::{
     app::App,
     builtins,
-    config::{Config, EMBEDDED_RUNTIME},
+    config::Config,
     convert,
     http::{Call, reply, router::Outcome},
 };
@@ -83,7 +86,7 @@ pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
         name: host_name(),
         labels: config.labels.clone(),
         server_version: VERSION.to_owned(),
-        runtimes: runtimes(&config),
+        runtimes: runtimes(&app, &config),
         default_runtime: config.default_runtime.clone(),
         swarm: json!({
             "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
@@ -96,7 +99,8 @@ pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
         init_commit: Commit { id: VERSION.to_owned() },
         security_options: security_options(&config),
         firewall_backend: Some(FirewallBackend { driver: "nftables".to_owned(), info: Vec::new() }),
-        cdi_spec_dirs: Vec::new(),
+        cdi_spec_dirs: config.cdi_spec_dirs.iter().map(|dir| dir.to_string_lossy().into_owned()).collect(),
+        discovered_devices: discovered(&config).await?,
         warnings: Some(warnings(&config, available)),
         ..Info::default()
     };
@@ -157,11 +161,23 @@ fn driver_status(config: &Config) -> Vec<[String; 2]> {
     ]
 }
 
-fn runtimes(config: &Config) -> BTreeMap<String, Value> {
-    let mut all: BTreeMap<_, _> =
-        config.runtimes.iter().map(|(name, runtime)| (name.clone(), json!(runtime))).collect();
-    all.insert(EMBEDDED_RUNTIME.to_owned(), json!({ "path": "pintle" }));
-    all
+/// Every runtime that containers can name, with what it said that it can do, if it was asked and said.
+fn runtimes(app: &App, config: &Config) -> BTreeMap<String, Value> {
+    let with_status = |name: &str, mut entry: Value| {
+        if let Some(features) = app.runtime.features_remembered(name) {
+            entry["status"] = json!({ "org.opencontainers.runtime-spec.features": features.text });
+        }
+        (name.to_owned(), entry)
+    };
+    let own = EMBEDDED.iter().map(|name| ((*name).to_owned(), json!({ "path": "pintle" })));
+    own.chain(config.runtimes.iter().map(|(name, runtime)| with_status(name, json!(runtime)))).collect()
+}
+
+/// Devices that CDI files describe.
+async fn discovered(config: &Config) -> Result<Vec<Value>, crate::status::Failure> {
+    let dirs = config.cdi_spec_dirs.clone();
+    let registry = blocking(move || Ok(pintle_runtime::cdi::Registry::read(&dirs))).await?;
+    Ok(registry.names().map(|name| json!({ "Source": "cdi", "ID": name })).collect())
 }
 
 fn registries(config: &Config) -> RegistryConfig {

@@ -17,6 +17,7 @@ pub(crate) mod networks;
 mod plugin_log;
 mod plugins;
 mod progress;
+mod runtimes;
 mod stats;
 mod system;
 mod transfer;
@@ -113,6 +114,10 @@ pub(crate) fn table() -> Vec<Route> {
         post("/networks/{}/disconnect", handler!(networks::disconnect)),
         get("/networks/{}", handler!(networks::inspect)),
         delete("/networks/{}", handler!(networks::remove)),
+        // Runtimes
+        get("/runtimes", handler!(runtimes::list)),
+        get("/runtimes/{}/json", handler!(runtimes::inspect)),
+        post("/runtimes/{}/check", handler!(runtimes::check)),
         // What this engine does not have
         post("/build/cancel", handler!(absent::buildkit)),
         post("/session", handler!(absent::buildkit)),

@@ -156,8 +156,12 @@ impl Shared {
         let setup = Setup::detect();
         let joins = self.joins(&container).await?;
         let around = oci::Surroundings { setup, user, sources: sources.0, network: place, joins };
-        let (oci, seccomp) = oci::build(&container, &around)?;
+        let (mut oci, seccomp) = oci::build(&container, &around)?;
         let spec = &container.spec;
+        if !spec.device_requests.is_empty() {
+            let (requests, dirs) = (spec.device_requests.clone(), self.config.cdi_dirs.clone());
+            oci = blocking(move || oci::inject(&mut oci, &requests, &dirs).map(|()| oci)).await?;
+        }
         let mut config = TaskConfig::new(&container.id, root, oci);
         config.terminal = spec.tty;
         config.stdin_open = spec.open_stdin;
@@ -171,6 +175,9 @@ impl Shared {
         config.oom_score_adj = Some(spec.oom_score_adj);
         config.cgroup = self.cgroup(&container);
         config.init = spec.init;
+        // Containers of an engine that knew one runtime do not say which.
+        config.runtime = if spec.runtime.is_empty() { "pintle".to_owned() } else { spec.runtime.clone() };
+        config.demands = oci::demands(spec)?;
         if cancel.is_cancelled() {
             return Err(cancelled().into());
         }

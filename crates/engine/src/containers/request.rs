@@ -291,6 +291,8 @@ pub struct Config {
     pub exec_root: PathBuf,
     /// The parent control group of containers that do not name one, such as `/docker` or `/pintle`.
     pub cgroup_parent: String,
+    /// Where files are that describe devices.
+    pub cdi_dirs: Vec<PathBuf>,
     /// What containers get that do not say.
     pub defaults: Defaults,
 }
@@ -321,6 +323,7 @@ impl Config {
             data_root: data_root.into(),
             exec_root: exec_root.into(),
             cgroup_parent: "/docker".to_owned(),
+            cdi_dirs: pintle_runtime::cdi::DIRS.map(PathBuf::from).to_vec(),
             defaults: Defaults::default(),
         }
     }

@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
+use pintle_runtime::cdi::DeviceRequest;
 use serde::{Deserialize, Serialize};
 
 use super::HealthSpec;
@@ -87,6 +88,8 @@ pub struct ContainerSpec {
     pub resources: Resources,
     /// Device nodes of the host.
     pub devices: Vec<DeviceSpec>,
+    /// Devices that files describe.
+    pub device_requests: Vec<DeviceRequest>,
     /// `a|b|c major:minor rwm`.
     pub device_cgroup_rules: Vec<String>,
     /// PID 1 is a reaper of the engine's.
@@ -135,7 +138,7 @@ pub struct ContainerSpec {
     pub log: LogConfig,
     /// Initial size of the terminal: height, width.
     pub console_size: Option<(u16, u16)>,
-    /// The name of the OCI runtime, for show.
+    /// The name of the OCI runtime; empty in old records: the embedded one.
     pub runtime: String,
     /// Words for the OCI runtime.
     pub annotations: BTreeMap<String, String>,

@@ -2,6 +2,7 @@
 //! crash, and what one leaves behind the next `clear` removes.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -45,6 +46,8 @@ pub(crate) struct Launcher {
     pub(crate) roster: Roster,
     pub(crate) networks: Arc<OnceLock<Arc<dyn PluginNetworks>>>,
     pub(crate) stop_timeout: Duration,
+    /// The runtimes of plugins that do not run on the default one, by name with or without a tag.
+    pub(crate) runtimes: Arc<BTreeMap<String, String>>,
 }
 
 /// What to start.
@@ -190,7 +193,10 @@ impl Launcher {
             mounts::share(&shared).map_err(internal("sharing the plugin's propagated mount"))?;
         }
         let rootfs = self.contents.mount(id, &version.layers, version.generation)?;
-        let task = spec::task(id, &version.loaded, rootfs.clone(), &self.paths, room)?;
+        let mut task = spec::task(id, &version.loaded, rootfs.clone(), &self.paths, room)?;
+        let untagged = version.name.rsplit_once(':').map_or(version.name.as_str(), |(name, _)| name);
+        let named = self.runtimes.get(&version.name).or_else(|| self.runtimes.get(untagged));
+        task.runtime = named.cloned().unwrap_or_default();
         Ok((rootfs, task))
     }
 

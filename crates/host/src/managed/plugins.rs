@@ -62,6 +62,7 @@ impl Plugins {
             roster: roster.clone(),
             networks: Arc::clone(&networks),
             stop_timeout: config.stop_timeout,
+            runtimes: Arc::new(config.runtimes.clone()),
         };
         let table = store.table("plugins");
         let context = Arc::new(Context {

@@ -14,12 +14,13 @@ use crate::render::format;
 use crate::template::TemplateError;
 
 /// What can be inspected, in the order in which a bare name is looked for.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("container", "containers"),
     ("image", "images"),
     ("network", "networks"),
     ("volume", "volumes"),
     ("plugin", "plugins"),
+    ("runtime", "runtimes"),
 ];
 
 /// Return low-level information on objects.
@@ -32,7 +33,7 @@ pub struct Inspect {
     #[arg(short = 's', long)]
     pub size: bool,
     /// Return JSON for specified type
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image", "network", "volume", "plugin"])]
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image", "network", "volume", "plugin", "runtime"])]
     pub kind: Option<String>,
     /// Names or IDs
     #[arg(required = true, value_name = "NAME|ID", add = ArgValueCompleter::new(names::anything))]
@@ -93,6 +94,7 @@ one_kind!(InspectImage, "image", "IMAGE", names::images);
 one_kind!(InspectNetwork, "network", "NETWORK", names::networks);
 one_kind!(InspectVolume, "volume", "VOLUME", names::volumes);
 one_kind!(InspectPlugin, "plugin", "PLUGIN", names::plugins);
+one_kind!(InspectRuntime, "runtime", "RUNTIME", names::runtimes);
 
 /// Prints what is found as one array, or each through the template; failures follow, and the exit code is then 1.
 pub async fn show(
@@ -144,7 +146,9 @@ fn text(found: &[Value], template: Option<&str>) -> Result<String> {
 }
 
 async fn find(client: &Client, name: &str, kind: Option<&str>, size: bool) -> Result<Value, ClientError> {
-    let kinds: Vec<_> = KINDS.iter().filter(|(known, _)| kind.is_none_or(|kind| kind == *known)).collect();
+    // A runtime is configuration, which a bare name does not mean.
+    let meant = |known: &str| kind.map_or(known != "runtime", |kind| kind == known);
+    let kinds: Vec<_> = KINDS.iter().filter(|(known, _)| meant(known)).collect();
     for (_, path) in &kinds {
         let path = match *path {
             "networks" | "volumes" => format!("/{path}/{name}"),

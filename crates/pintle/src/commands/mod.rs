@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod network;
 pub mod plugin;
 pub mod prompt;
+pub mod runtime;
 pub mod system;
 pub mod volume;
 

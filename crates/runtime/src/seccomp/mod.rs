@@ -9,6 +9,7 @@ mod arch;
 mod assemble;
 mod default;
 mod filter;
+mod oci;
 mod profile;
 
 pub use arch::Arch;

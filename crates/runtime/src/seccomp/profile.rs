@@ -106,8 +106,8 @@ pub enum ProfileError {
     TooLarge(usize),
 }
 
-const FLAG_LOG: u32 = 2;
-const FLAG_SPEC_ALLOW: u32 = 4;
+pub(super) const FLAG_LOG: u32 = 2;
+pub(super) const FLAG_SPEC_ALLOW: u32 = 4;
 
 /// The most rules and names that a profile may have; Docker's own has 30 and 450.
 const MAX_ENTRIES: usize = 65_536;

@@ -1,5 +1,6 @@
 //! Terminals: receiving one from the container, and its size.
 
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
@@ -12,6 +13,8 @@ use rustix::termios::Winsize;
 pub(super) struct ConsoleSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// The directory, for a path that is short enough whatever the directory's own is.
+    dir: File,
 }
 
 impl ConsoleSocket {
@@ -22,11 +25,19 @@ impl ConsoleSocket {
         rustix::process::chdir(dir)?;
         let listener = UnixListener::bind("console.sock");
         rustix::process::chdir("/")?;
-        Ok(Self { listener: listener?, path })
+        Ok(Self { listener: listener?, path, dir: File::open(dir)? })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A path that another program can connect to: a socket's address holds 107 bytes.
+    pub(super) fn address(&self) -> PathBuf {
+        if self.path.as_os_str().len() <= 107 {
+            return self.path.clone();
+        }
+        format!("/proc/{}/fd/{}/console.sock", std::process::id(), self.dir.as_raw_fd()).into()
     }
 
     /// Takes the terminal that was sent. Only called when creation succeeded, so it is there already.

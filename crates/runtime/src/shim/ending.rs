@@ -48,15 +48,17 @@ impl Server {
             };
             let pid = pid.as_raw_nonzero().get().unsigned_abs();
             // An orphan of the container is not one of ours: reaping it was all.
-            let Some(id) = self.processes.values().find(|p| p.pid == pid && p.ended.is_none()).map(|p| p.id)
-            else {
-                continue;
-            };
-            self.ended(id, code);
+            let known = self.processes.values().find(|p| p.pid == pid && p.ended.is_none()).map(|p| p.id);
+            match known {
+                Some(id) => self.ended(id, code),
+                None if self.call_ended(pid, code) => {}
+                None if self.expects_strangers() => self.strangers.push((pid, code)),
+                None => {}
+            }
         }
     }
 
-    fn ended(&mut self, id: u64, code: i32) {
+    pub(super) fn ended(&mut self, id: u64, code: i32) {
         let oom_killed = self.group.oom_kills() > 0;
         let status = ExitStatus { code, oom_killed, finished_at: Utc::now(), error: None };
         if id == INIT && !self.manifest.private_pids {
@@ -134,6 +136,9 @@ impl Server {
             }
             return;
         };
+        if !self.is_forgotten() {
+            return;
+        }
         match self.group.kill_all().and_then(|()| self.group.remove()) {
             Ok(()) => {
                 self.answer_deletion(&Reply::Exited(status));

@@ -212,7 +212,7 @@ fn runnable(path: &Path) -> io::Result<()> {
 }
 
 /// The kernel's words, as Go and thus Docker writes them: small first letter, no number.
-pub(super) fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();

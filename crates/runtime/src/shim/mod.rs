@@ -9,23 +9,28 @@
 //!                        └──► attached clients (stdcopy frames, or raw from a terminal)
 //! attached client ──► stdin pipe or terminal
 //! SIGCHLD ──► reap ──► drain output ──► exit.json ──► answer waiters ──► end attached streams
+//!           └──► calls of a runtime that is a program: answer who asked
 //! ```
 //!
 //! Nobody needs to be connected, and a client that stops reading is dropped: the log never waits.
 
+mod calls;
 mod connection;
 mod console;
 mod container;
+mod embedded;
 mod ending;
 mod jsonlog;
 mod late;
 mod launch;
 mod poller;
 mod process;
+mod program;
 mod propagation;
 mod requests;
 mod server;
 mod setup;
+mod stage;
 mod stdin;
 mod witness;
 
@@ -73,4 +78,5 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-pub(crate) use container::ensure_home;
+pub(crate) use embedded::ensure_home;
+pub(crate) use launch::reason;

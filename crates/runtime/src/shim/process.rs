@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use super::container::Streams;
 use super::jsonlog::JsonLog;
 use super::poller::{Poller, READ, Source};
+use super::stage::Streams;
 use super::stdin::Stdin;
 use crate::task::ExitStatus;
 

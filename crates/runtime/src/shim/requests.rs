@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use super::calls::Then;
 use super::connection::Phase;
 use super::console;
+use super::container::Container;
 use super::process::Process;
 use super::server::{INIT, Server};
 use crate::control::{ExecRequest, Failure, Reply, Request};
@@ -56,10 +58,10 @@ impl Server {
     /// Answers now, or (with `None`) later or in its own way.
     fn handle(&mut self, id: u64, request: Request) -> Result<Option<Reply>, RuntimeError> {
         match request {
-            Request::Start => self.start(),
+            Request::Start => self.start(id),
             Request::State => Ok(Some(self.state())),
             Request::Wait { exec_id } => self.wait(id, exec_id.as_deref()),
-            Request::Kill { exec_id, signal, all } => self.kill(exec_id.as_deref(), signal, all),
+            Request::Kill { exec_id, signal, all } => self.kill(id, exec_id.as_deref(), signal, all),
             Request::Resize { exec_id, height, width } => self.resize(exec_id.as_deref(), height, width),
             Request::CloseStdin => {
                 if let Some(init) = self.processes.get_mut(&INIT) {
@@ -71,9 +73,9 @@ impl Server {
                 self.become_stream(id, INIT, attach, &Reply::Done);
                 Ok(None)
             }
-            Request::Exec(request) => self.exec(id, &request).map(|()| None),
-            Request::Pause => self.pause(true),
-            Request::Resume => self.pause(false),
+            Request::Exec(request) => self.exec(id, *request).map(|()| None),
+            Request::Pause => self.pause(id, true),
+            Request::Resume => self.pause(id, false),
             Request::Update { resources } => self.group.update(&resources).map(|()| Some(Reply::Done)),
             Request::Delete => {
                 self.delete(id);
@@ -82,11 +84,19 @@ impl Server {
         }
     }
 
-    fn start(&mut self) -> Result<Option<Reply>, RuntimeError> {
+    fn start(&mut self, id: u64) -> Result<Option<Reply>, RuntimeError> {
         if self.started {
             return Err(RuntimeError::Conflict(format!("container {} was started before", self.manifest.id)));
         }
-        self.container.start()?;
+        let verb = ("start", [].as_slice(), [].as_slice());
+        if self.call(Some(id), verb, "OCI runtime start failed", Then::Started)?.is_some() {
+            // From now on it may run; the call's end tells whether it does.
+            self.started = true;
+            return Ok(None);
+        }
+        if let Container::Embedded(container) = &mut self.container {
+            container.start()?;
+        }
         self.started = true;
         Ok(Some(Reply::Done))
     }
@@ -131,11 +141,33 @@ impl Server {
         }
     }
 
-    fn kill(&mut self, name: Option<&str>, number: i32, all: bool) -> Result<Option<Reply>, RuntimeError> {
+    fn kill(
+        &mut self,
+        id: u64,
+        name: Option<&str>,
+        number: i32,
+        all: bool,
+    ) -> Result<Option<Reply>, RuntimeError> {
         if !(0..=64).contains(&number) {
             return Err(RuntimeError::InvalidArgument(format!("invalid signal: {number}")));
         }
         let pid = self.find(name)?.pid;
+        if name.is_none() && number != 0 {
+            // In gVisor or a virtual machine the process is not the kernel's: only its runtime can signal it.
+            let options: &[&str] = if all { &["--all"] } else { &[] };
+            let number_text = number.to_string();
+            let after = [number_text.as_str()];
+            let verb = ("kill", options, after.as_slice());
+            if self.call(Some(id), verb, "OCI runtime kill failed", Then::Signalled(number))?.is_some() {
+                if number == 9 && self.paused {
+                    let thaw = ("resume", [].as_slice(), [].as_slice());
+                    let _ = self.call(None, thaw, "OCI runtime resume failed", Then::Forgotten);
+                    let _ = self.group.freeze(false);
+                    self.paused = false;
+                }
+                return Ok(None);
+            }
+        }
         if all {
             for pid in self.group.processes()? {
                 signal(pid, number);
@@ -163,7 +195,7 @@ impl Server {
         }
     }
 
-    fn pause(&mut self, frozen: bool) -> Result<Option<Reply>, RuntimeError> {
+    fn pause(&mut self, id: u64, frozen: bool) -> Result<Option<Reply>, RuntimeError> {
         let name = &self.manifest.id;
         match (self.status(), frozen) {
             (Status::Running, true) | (Status::Paused, false) => {}
@@ -173,12 +205,21 @@ impl Server {
             (_, true) => return Err(RuntimeError::Conflict(format!("Container {name} is not running"))),
             (_, false) => return Err(RuntimeError::Conflict(format!("Container {name} is not paused"))),
         }
+        let (verb, prefix) = if frozen {
+            ("pause", "OCI runtime pause failed")
+        } else {
+            ("resume", "OCI runtime resume failed")
+        };
+        let verb = (verb, [].as_slice(), [].as_slice());
+        if self.call(Some(id), verb, prefix, Then::Frozen(frozen))?.is_some() {
+            return Ok(None);
+        }
         self.group.freeze(frozen)?;
         self.paused = frozen;
         Ok(Some(Reply::Done))
     }
 
-    fn exec(&mut self, id: u64, request: &ExecRequest) -> Result<(), RuntimeError> {
+    fn exec(&mut self, id: u64, request: ExecRequest) -> Result<(), RuntimeError> {
         match self.status() {
             Status::Running => {}
             Status::Paused => {
@@ -194,7 +235,10 @@ impl Server {
         if self.find(Some(&request.exec_id)).is_ok() {
             return Err(RuntimeError::Conflict(format!("exec {} is already running", request.exec_id)));
         }
-        let (pid, streams) = self.container.exec(&self.manifest, request)?;
+        let Container::Embedded(container) = &mut self.container else {
+            return self.call_exec(id, request);
+        };
+        let (pid, streams) = container.exec(&self.manifest, &request)?;
         let key = self.fresh_id();
         let mut process = Process::new(key, Some(request.exec_id.clone()), pid, request.terminal, streams);
         process.stdin_once = true;
@@ -206,7 +250,7 @@ impl Server {
     }
 
     /// From its next byte on, the connection is the streams of a process.
-    fn become_stream(&mut self, id: u64, key: u64, attach: crate::task::Attach, reply: &Reply) {
+    pub(super) fn become_stream(&mut self, id: u64, key: u64, attach: crate::task::Attach, reply: &Reply) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.reply(reply);
         connection.phase = Phase::Streams { process: key, attach };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::epoll::EventFlags;
 
+use super::calls::{Forgetting, Pending};
 use super::connection::{Connection, Phase};
 use super::container::Container;
 use super::jsonlog::JsonLog;
@@ -39,6 +40,11 @@ pub(super) struct Server {
     /// Ended execs, oldest first.
     pub(super) remembered: VecDeque<(String, ExitStatus)>,
     next: u64,
+    /// What the runtime was asked to do, if it is a program.
+    pub(super) calls: Vec<Pending>,
+    /// Children that ended while an exec was being made: one of them may be its process.
+    pub(super) strangers: Vec<(u32, i32)>,
+    pub(super) forgetting: Forgetting,
     pub(super) started: bool,
     pub(super) paused: bool,
     /// Who asked for deletion, and until when the processes may take to die.
@@ -87,6 +93,9 @@ impl Server {
             connections: BTreeMap::new(),
             remembered: VecDeque::new(),
             next: 1,
+            calls: Vec::new(),
+            strangers: Vec::new(),
+            forgetting: Forgetting::NotAsked,
             started: false,
             paused: false,
             deleting: None,
@@ -157,6 +166,7 @@ impl Server {
             .chain(stalls)
             .chain(lingering)
             .chain(deleting)
+            .chain(self.next_call())
             .min()
             .map(|when| when.saturating_duration_since(now) + Duration::from_millis(1))
     }
@@ -186,6 +196,7 @@ impl Server {
                 client.dead = true;
             }
         }
+        self.end_late_calls(now);
         self.forget();
         self.advance_deletion(now);
     }

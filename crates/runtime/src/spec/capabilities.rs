@@ -154,6 +154,11 @@ pub fn capability_sets(set: &Capabilities) -> LinuxCapabilities {
     sets
 }
 
+/// Its name as specs and runtimes write it: `CAP_…`.
+pub(crate) fn capability_name(capability: Capability) -> String {
+    format!("CAP_{}", capability.to_string().trim_start_matches("CAP_"))
+}
+
 /// The kernel's bit mask of a set.
 pub(crate) fn to_mask(set: &Capabilities) -> u64 {
     BY_NUMBER.iter().enumerate().filter(|(_, c)| set.contains(c)).fold(0, |mask, (bit, _)| mask | 1 << bit)

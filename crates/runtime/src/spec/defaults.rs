@@ -73,6 +73,15 @@ pub(crate) fn mount(destination: &str, kind: &str, source: &str, options: &[&str
     mount
 }
 
+/// The size of a terminal: height and width.
+pub(crate) fn rectangle((height, width): (u16, u16)) -> Option<libcontainer::oci_spec::runtime::Box> {
+    libcontainer::oci_spec::runtime::BoxBuilder::default()
+        .height(u64::from(height))
+        .width(u64::from(width))
+        .build()
+        .ok()
+}
+
 /// Mount, PID, network, IPC and UTS of its own; on v2 a cgroup namespace too.
 #[must_use]
 pub fn default_namespaces(setup: Setup) -> Vec<LinuxNamespace> {

@@ -1,4 +1,4 @@
-//! What every spec passes before the embedded runtime sees it: each line here is a trap of that runtime.
+//! What every spec passes before a runtime sees it. What only the embedded one would misread is said apart.
 
 use std::path::Path;
 
@@ -7,22 +7,28 @@ use libcontainer::oci_spec::runtime::{Capabilities, LinuxNamespaceType, Spec};
 use super::capability_sets;
 use crate::cgroup::Setup;
 
-/// Rewrites what the embedded runtime would misread, without changing what the spec means:
+/// Rewrites what any runtime would misread, without changing what the spec means:
 ///
 /// - a process without `capabilities` would get them all: it gets none;
-/// - `noNewPrivileges: false` counts as set: it is left out;
-/// - `rootfsPropagation: rshared` and its like are unknown words: the `r` goes;
-/// - on v1 a read-only `/sys/fs/cgroup` is mounted writable: each controller becomes a read-only path;
+/// - `noNewPrivileges: false` counts as set to some: it is left out;
 /// - an AppArmor profile on a kernel without AppArmor is an error: it is left out;
-/// - a `time` namespace is not offered by Docker: it is left out;
-/// - seccomp is the shim's to load: it is left out here.
-pub fn harden(spec: &mut Spec, setup: Setup) {
-    let apparmor = Path::new("/sys/kernel/security/apparmor").exists();
-    let controllers = if setup == Setup::Unified { Vec::new() } else { v1_mount_points() };
-    harden_with(spec, apparmor, &controllers);
+/// - a `time` namespace is not offered by Docker: it is left out.
+pub fn settle(spec: &mut Spec) {
+    settle_with(spec, Path::new("/sys/kernel/security/apparmor").exists());
 }
 
-fn harden_with(spec: &mut Spec, apparmor: bool, v1_controllers: &[String]) {
+/// [`settle`], and what the embedded runtime alone would misread:
+///
+/// - `rootfsPropagation: rshared` and its like are unknown words: the `r` goes;
+/// - on v1 a read-only `/sys/fs/cgroup` is mounted writable: each controller becomes a read-only path;
+/// - seccomp is the shim's to load: it is left out here.
+pub fn harden(spec: &mut Spec, setup: Setup) {
+    settle(spec);
+    let controllers = if setup == Setup::Unified { Vec::new() } else { v1_mount_points() };
+    harden_with(spec, &controllers);
+}
+
+fn settle_with(spec: &mut Spec, apparmor: bool) {
     if let Some(process) = spec.process_mut() {
         if process.capabilities().is_none() {
             process.set_capabilities(Some(capability_sets(&Capabilities::new())));
@@ -34,6 +40,15 @@ fn harden_with(spec: &mut Spec, apparmor: bool, v1_controllers: &[String]) {
             process.set_apparmor_profile(None);
         }
     }
+    if let Some(linux) = spec.linux_mut()
+        && let Some(namespaces) = linux.namespaces()
+    {
+        let kept = namespaces.iter().filter(|n| n.typ() != LinuxNamespaceType::Time).cloned().collect();
+        linux.set_namespaces(Some(kept));
+    }
+}
+
+fn harden_with(spec: &mut Spec, v1_controllers: &[String]) {
     let cgroup_readonly = spec.mounts().iter().flatten().any(|mount| {
         mount.typ().as_deref() == Some("cgroup")
             && mount.options().iter().flatten().any(|option| option == "ro")
@@ -44,10 +59,6 @@ fn harden_with(spec: &mut Spec, apparmor: bool, v1_controllers: &[String]) {
     if let Some(word) = linux.rootfs_propagation().as_deref().and_then(|word| word.strip_prefix('r')) {
         let word = word.to_owned();
         linux.set_rootfs_propagation(Some(word));
-    }
-    if let Some(namespaces) = linux.namespaces() {
-        let kept = namespaces.iter().filter(|n| n.typ() != LinuxNamespaceType::Time).cloned().collect();
-        linux.set_namespaces(Some(kept));
     }
     if cgroup_readonly && !v1_controllers.is_empty() {
         let mut paths = linux.readonly_paths().clone().unwrap_or_default();
@@ -90,7 +101,8 @@ mod tests {
             process.set_apparmor_profile(Some("docker-default".into()));
         }
         spec.linux_mut().as_mut().unwrap().set_rootfs_propagation(Some("rshared".into()));
-        harden_with(&mut spec, false, &["/sys/fs/cgroup/pids".into()]);
+        settle_with(&mut spec, false);
+        harden_with(&mut spec, &["/sys/fs/cgroup/pids".into()]);
         let process = spec.process().as_ref().unwrap();
         let caps = process.capabilities().as_ref().unwrap();
         assert!(
@@ -108,7 +120,8 @@ mod tests {
         let mut spec = default_spec(Setup::Unified);
         spec.process_mut().as_mut().unwrap().set_no_new_privileges(Some(true));
         let before = spec.clone();
-        harden_with(&mut spec, true, &[]);
+        settle_with(&mut spec, true);
+        harden_with(&mut spec, &[]);
         assert_eq!(spec, before);
     }
 }

@@ -6,16 +6,16 @@ mod guards;
 mod sets;
 mod user;
 
-pub(crate) use capabilities::from_mask;
 pub use capabilities::{
     adjust_capabilities, all_capabilities, available_capabilities, capability_sets, default_capabilities,
     parse_capability,
 };
-pub(crate) use defaults::mount;
+pub(crate) use capabilities::{capability_name, from_mask};
 pub use defaults::{
     default_device_rules, default_mounts, default_namespaces, default_path, default_spec, host_devices,
     masked_paths, readonly_paths,
 };
-pub use guards::harden;
+pub(crate) use defaults::{mount, rectangle};
+pub use guards::{harden, settle};
 pub(crate) use sets::{masks, widen};
 pub use user::{ResolvedUser, UserError, home_of, resolve_user};

@@ -10,6 +10,9 @@ fn main() -> ExitCode {
     }
     match args.next() {
         Some(word) if word == "shim" => pintle_runtime::shim::main(args),
+        Some(word) if word == pintle_runtime::check::inside::WORD => {
+            pintle_runtime::check::inside::main(args)
+        }
         _ => ExitCode::from(2),
     }
 }

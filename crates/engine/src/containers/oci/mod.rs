@@ -1,6 +1,9 @@
 //! A container's specification as an OCI runtime specification.
 
+mod cdi;
+mod demands;
 mod devices;
+mod extras;
 mod limits;
 mod mounts;
 mod security;
@@ -17,6 +20,8 @@ use pintle_runtime::{
     },
 };
 
+pub(super) use cdi::inject;
+pub(super) use demands::demands;
 pub(super) use limits::resources;
 pub(super) use mounts::Source;
 
@@ -29,6 +34,10 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), EngineError> {
     security::parse(spec)?;
     devices::rules(&spec.device_cgroup_rules)?;
     limits::rlimits(&spec.ulimits)?;
+    extras::check(&spec.annotations)?;
+    for request in &spec.device_requests {
+        request.check()?;
+    }
     for key in spec.sysctls.keys() {
         sysctl(spec, key)?;
     }
@@ -78,9 +87,6 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
             oci.set_domainname(Some(spec.domainname.clone()));
         }
     }
-    if !spec.annotations.is_empty() {
-        oci.set_annotations(Some(spec.annotations.clone().into_iter().collect()));
-    }
     if let Some(root) = oci.root_mut() {
         root.set_readonly(Some(spec.read_only));
     }
@@ -99,6 +105,8 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
         linux.set_devices((!nodes.is_empty()).then_some(nodes));
         let mut limits = limits::resources(&spec.resources)?;
         limits.set_devices(Some(rules));
+        limits.set_hugepage_limits(extras::hugepages(&spec.annotations)?);
+        linux.set_intel_rdt(extras::rdt(&spec.annotations)?);
         linux.set_resources(Some(limits));
         linux.set_sysctl(sysctls(spec, &around.network));
         let unmasked = spec.privileged || security.system_paths_unconfined;
@@ -106,6 +114,9 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
         linux.set_masked_paths(Some(masked.unwrap_or_else(defaults::masked_paths)));
         let readonly = if unmasked { Some(Vec::new()) } else { spec.readonly_paths.clone() };
         linux.set_readonly_paths(Some(readonly.unwrap_or_else(defaults::readonly_paths)));
+    }
+    if !spec.annotations.is_empty() {
+        oci.set_annotations(Some(spec.annotations.clone().into_iter().collect()));
     }
     Ok((oci, security.seccomp))
 }
