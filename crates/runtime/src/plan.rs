@@ -66,8 +66,10 @@ pub(crate) fn plan(
         linux.namespaces().iter().flatten().any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none());
     let (filter, runtime) = match chosen {
         Chosen::Embedded => (for_the_shim(&mut config, profile.as_ref(), capabilities)?, None),
-        Chosen::Binary(binary) => {
+        Chosen::Binary(mut binary) => {
             for_a_program(&mut config, &task, profile.as_ref(), &binary, asked)?;
+            // The shim has another `PATH`, and later engines may have too.
+            binary.path = binary.found().unwrap_or(binary.path);
             (None, Some(binary))
         }
     };

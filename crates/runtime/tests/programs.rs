@@ -131,7 +131,7 @@ async fn another_engine_finds_it_and_a_dead_shim_leaves_nothing() {
     let shim = std::fs::read_to_string(dir.join("shim.pid")).unwrap();
     let pid = rustix::process::Pid::from_raw(shim.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    let init = PathBuf::from(format!("/proc/{}", task.pid().unwrap()));
+    let init = PathBuf::from(format!("/proc/{}/stat", task.pid().unwrap()));
     patience(async {
         while house.another().attach_existing(task.id()).await.is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -140,7 +140,9 @@ async fn another_engine_finds_it_and_a_dead_shim_leaves_nothing() {
     .await;
     assert_eq!(found.wait().await.unwrap().code, 255);
     found.delete().await.unwrap();
-    assert!(!dir.exists() && !init.exists());
+    // Its body may lie there until the machine's init comes by.
+    let stat = std::fs::read_to_string(init).unwrap_or_default();
+    assert!(!dir.exists() && (stat.is_empty() || stat.contains(") Z ")), "{stat}");
     let left: Vec<PathBuf> = walk(Path::new("/sys/fs/cgroup"), task.id());
     assert_eq!(left, [PathBuf::new(); 0]);
 }
@@ -166,7 +168,7 @@ fn walk(root: &Path, name: &str) -> Vec<PathBuf> {
 #[tokio::test]
 async fn confined_as_by_the_embedded_runtime() {
     let house = house(&runc());
-    let look = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; grep ' / ' /proc/self/mountinfo | wc -l; id; \
+    let look = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; id; \
                 unshare -m true; cat /proc/kcore | head -c1 | wc -c; mknod /tmp/x b 1 1 && cat /tmp/x";
     let own = house.run(house.shell(look)).await;
     let foreign = house.run(x(house.shell(look))).await;

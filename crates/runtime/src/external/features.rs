@@ -100,7 +100,10 @@ struct Stamp {
 
 /// What was asked before.
 #[derive(Debug, Default)]
-pub(crate) struct Asked(Mutex<HashMap<String, (Stamp, Option<Arc<Features>>)>>);
+pub(crate) struct Asked(Mutex<Answers>);
+
+/// By the runtime's name: which file was asked, and what it said.
+type Answers = HashMap<String, (Stamp, Option<Arc<Features>>)>;
 
 impl Asked {
     /// What a program can do; `None` when it has no such verb, which is no failure. Asks at most once for each file,
@@ -120,7 +123,7 @@ impl Asked {
         self.lock().get(name).and_then(|(_, features)| features.clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Stamp, Option<Arc<Features>>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Answers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -96,6 +96,10 @@ pub(crate) fn never(binary: &Binary, error: &io::Error) -> String {
 
 /// An error that users read, with the exit code that Docker gives to it.
 pub(crate) fn failure(prefix: &str, why: &str) -> RuntimeError {
+    // Docker's client tells a command that is not there from these words, spelt as Go spells them.
+    let why = ["No such file or directory", "Permission denied", "Exec format error"]
+        .iter()
+        .fold(why.to_owned(), |why, words| why.replace(words, &words.to_ascii_lowercase()));
     let message = format!("{prefix}: {why}: unknown");
     let lower = why.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
