@@ -244,9 +244,12 @@ fn any_binary_with_runcs_command_line_is_a_runtime() {
             "runtimes": {"nvidia": {"path": nvidia, "runtimeArgs": ["--debug"]}}})
     });
     assert_eq!(house.sh("docker info -f '{{.DefaultRuntime}}'").ok(), "nvidia");
-    let info = house.engine.http("GET", "/info", None).1;
-    let features = &info["Runtimes"]["nvidia"]["status"]["org.opencontainers.runtime-spec.features"];
-    assert!(features.as_str().is_some_and(|text| text.contains("ociVersionMax")), "{info}");
+    // Asked in the background, as the engine comes up.
+    eventually("its features", Duration::from_secs(20), || {
+        let info = house.engine.http("GET", "/info", None).1;
+        let features = &info["Runtimes"]["nvidia"]["status"]["org.opencontainers.runtime-spec.features"];
+        features.as_str().is_some_and(|text| text.contains("ociVersionMax"))
+    });
     let id = house.sh("docker run -d --name box alpine sleep 1000").ok();
     assert_eq!(house.sh("docker inspect -f '{{.HostConfig.Runtime}}' box").ok(), "nvidia");
     house.sh("docker exec box true && docker pause box && docker unpause box && docker rm -f box").ok();
