@@ -57,6 +57,8 @@ fn truth(text: &str) -> Option<bool> {
 pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
     let request: CreateRequest = call.json().await?;
     let spec = convert::network::create(request, call.since(IPV4_CAN_BE_LEFT_OUT));
+    // At boot drivers remove what nobody knows of; what is made meanwhile must not be among it.
+    app.containers().await;
     let created = app.networks.create(spec).await?;
     Ok(reply::json(StatusCode::CREATED, &Created { id: created.id, warning: created.warning }))
 }

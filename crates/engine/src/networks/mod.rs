@@ -119,6 +119,8 @@ struct Inner {
     abilities: Abilities,
     standings: Standings,
     settling: Settling,
+    /// What an earlier engine left half made or half removed, by id.
+    half_done: HashSet<String>,
     /// Plugins that may be in networks, by id.
     guests: Mutex<HashSet<String>>,
     pruning: AtomicBool,
@@ -177,11 +179,18 @@ impl Networks {
 
     fn with(config: Config, journal: Journal, parts: Parts, events: Events) -> Result<Self, EngineError> {
         let namespaces = config.exec_root.join("netns");
+        let book = Book::open(journal)?;
+        let half_done = {
+            let facts = book.read();
+            let half_done = facts.networks().filter(|network| network.state != record::State::Ready);
+            half_done.map(|network| network.id.clone()).collect()
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 namespaces,
-                book: Book::open(journal)?,
+                book,
+                half_done,
                 drivers: parts.drivers,
                 resolver: parts.resolver,
                 kernel: parts.kernel,

@@ -112,6 +112,8 @@ impl Networks {
             match network.state {
                 State::Ready if inner.is_builtin(&network) => {}
                 State::Ready => inner.take_up(&network),
+                // Somebody is at it just now.
+                State::Creating | State::Removing if !inner.half_done.contains(&network.id) => {}
                 State::Creating | State::Removing => {
                     inner.undo_later(NetworkRecord { state: State::Removing, ..(*network).clone() });
                 }
