@@ -13,6 +13,7 @@
 #[path = "../tests/stories/harness.rs"]
 #[expect(dead_code, reason = "the stories use more of it")]
 mod harness;
+mod measure;
 #[path = "../tests/stories/package.rs"]
 mod package;
 
@@ -23,34 +24,16 @@ use std::{
 };
 
 use harness::{Client, Engine, Kind, processes_naming};
+use measure::{call, compare, create, heading, median, millis, remove, row, run_true, start};
 use serde_json::{Value, json};
 
 const PLUGINS: usize = 20;
 const CONTAINERS: usize = 200;
 const VOLUMES: usize = 100;
 
-fn median(mut samples: Vec<Duration>) -> Duration {
-    samples.sort();
-    samples[samples.len() / 2]
-}
-
-/// One printed row: what, ours, theirs, the ratio and where it should go.
-fn row(what: &str, ours: f64, theirs: f64, unit: &str, budget: f64) {
-    let ratio = ours / theirs;
-    let verdict = if ratio <= budget { "within" } else { "above" };
-    println!(
-        "{what:<58} {ours:>10.2} {theirs:>10.2} {unit:<4} ratio {ratio:>6.3}  budget {budget:<5} {verdict}"
-    );
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-fn call(engine: &Engine, method: &str, path: &str, body: Option<Value>) -> Value {
-    let (status, reply) = engine.http(method, path, body.as_ref());
-    assert!(status < 300, "{:?} {method} {path}: {status} {reply}", engine.kind);
-    reply
+/// What a container without a network says.
+fn alone() -> Value {
+    json!({"NetworkMode": "none"})
 }
 
 fn volume_cycle(engine: &Engine, round: usize) -> Duration {
@@ -61,28 +44,13 @@ fn volume_cycle(engine: &Engine, round: usize) -> Duration {
     start.elapsed()
 }
 
-fn create(engine: &Engine, name: &str, command: &[&str]) {
-    let body = json!({"Image": "alpine", "Cmd": command, "HostConfig": {"NetworkMode": "none"}});
-    call(engine, "POST", &format!("/containers/create?name={name}"), Some(body));
-}
-
-fn run_true(engine: &Engine, name: &str) -> Duration {
-    let start = Instant::now();
-    create(engine, name, &["true"]);
-    call(engine, "POST", &format!("/containers/{name}/start"), None);
-    call(engine, "POST", &format!("/containers/{name}/wait"), None);
-    let took = start.elapsed();
-    call(engine, "DELETE", &format!("/containers/{name}"), None);
-    took
-}
-
 fn eighty(engine: &Engine) -> Duration {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for lane in 0..8 {
             scope.spawn(move || {
                 for turn in 0..10 {
-                    run_true(engine, &format!("e{lane}-{turn}"));
+                    run_true(engine, &format!("e{lane}-{turn}"), &alone());
                 }
             });
         }
@@ -123,13 +91,13 @@ fn shims(engine: &Engine) -> (usize, u64) {
 fn per_container(engine: &Engine) -> f64 {
     let before = shims(engine);
     for number in 0..8 {
-        create(engine, &format!("m{number}"), &["sleep", "1000"]);
-        call(engine, "POST", &format!("/containers/m{number}/start"), None);
+        create(engine, &format!("m{number}"), &["sleep", "1000"], &alone());
+        start(engine, &format!("m{number}"));
     }
     std::thread::sleep(Duration::from_secs(1));
     let after = shims(engine);
     for number in 0..8 {
-        call(engine, "DELETE", &format!("/containers/m{number}?force=1"), None);
+        remove(engine, &format!("m{number}"));
     }
     (after.1 - before.1) as f64 / 1024.0 / (after.0 - before.0).max(1) as f64
 }
@@ -187,7 +155,7 @@ fn main() {
     example();
     let mut ours = Engine::start(Kind::Pintle, Client::Docker, &[]);
     let mut theirs = Engine::start(Kind::Dockerd, Client::Docker, &[]);
-    println!("{:<58} {:>10} {:>10}", "", "pintle", "dockerd");
+    heading();
 
     std::thread::sleep(Duration::from_secs(2));
     row("engine memory at rest", engine_memory(&ours), engine_memory(&theirs), "MiB", 0.15);
@@ -195,34 +163,14 @@ fn main() {
     for engine in [&ours, &theirs] {
         engine.busybox("alpine");
         package::install(engine, "dirs");
-        run_true(engine, "warm");
+        run_true(engine, "warm", &alone());
         volume_cycle(engine, 0);
     }
-    let mut samples = (Vec::new(), Vec::new());
-    for round in 0..100 {
-        samples.0.push(volume_cycle(&ours, round));
-        samples.1.push(volume_cycle(&theirs, round));
-    }
-    row(
-        "volume create+inspect+remove through a plugin",
-        millis(median(samples.0)),
-        millis(median(samples.1)),
-        "ms",
-        0.4,
-    );
-
-    let mut samples = (Vec::new(), Vec::new());
-    for round in 0..20 {
-        samples.0.push(run_true(&ours, &format!("t{round}")));
-        samples.1.push(run_true(&theirs, &format!("t{round}")));
-    }
-    row(
-        "create+start+wait of true, no network",
-        millis(median(samples.0)),
-        millis(median(samples.1)),
-        "ms",
-        0.3,
-    );
+    let both = (&ours, &theirs);
+    compare("volume create+inspect+remove through a plugin", 100, 0.4, both, volume_cycle);
+    compare("create+start+wait of true, no network", 20, 0.3, both, |engine, turn| {
+        run_true(engine, &format!("t{turn}"), &alone())
+    });
 
     let samples = (eighty(&ours), eighty(&theirs));
     row("80 containers, 8 at a time (with removal)", millis(samples.0), millis(samples.1), "ms", 0.3);
@@ -237,13 +185,13 @@ fn main() {
             }
         }
         for number in 0..CONTAINERS {
-            create(engine, &format!("s{number}"), &["true"]);
+            create(engine, &format!("s{number}"), &["true"], &alone());
         }
         std::thread::scope(|scope| {
             for lane in 0..4 {
                 scope.spawn(move || {
                     for number in (lane..CONTAINERS).step_by(4) {
-                        call(engine, "POST", &format!("/containers/s{number}/start"), None);
+                        start(engine, &format!("s{number}"));
                         call(engine, "POST", &format!("/containers/s{number}/wait"), None);
                     }
                 });

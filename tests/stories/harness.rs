@@ -31,6 +31,8 @@ pub struct Engine {
     extra: Vec<String>,
     /// Where the daemon's output goes, if not into a file.
     listener: Option<Box<dyn Fn() -> OwnedFd + Send + Sync>>,
+    /// A program that becomes the daemon, and its arguments before the daemon's command line.
+    way_in: Vec<String>,
     /// Subnets that no other story's networks are in, held by a lock on this file.
     pool: (u8, fs::File),
 }
@@ -112,6 +114,7 @@ impl Engine {
             child: None,
             extra: extra.iter().map(|flag| (*flag).to_owned()).collect(),
             listener: None,
+            way_in: Vec::new(),
             pool: pool(),
         }
     }
@@ -119,6 +122,16 @@ impl Engine {
     /// Sends the daemon's output somewhere else than into a file, from the next boot on.
     pub fn speak_to(&mut self, listener: Box<dyn Fn() -> OwnedFd + Send + Sync>) {
         self.listener = Some(listener);
+    }
+
+    /// Starts the daemon by way of a program that becomes it, from the next boot on; directly, if there are no words.
+    pub fn go_by(&mut self, words: &[&str]) {
+        self.way_in = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Gives the daemon more flags, from the next boot on.
+    pub fn also(&mut self, flags: &[&str]) {
+        self.extra.extend(flags.iter().map(|flag| (*flag).to_owned()));
     }
 
     /// Starts the daemon on the roots as they are and waits until it answers.
@@ -152,8 +165,10 @@ impl Engine {
         };
         let mut command = match self.kind {
             Kind::Pintle => {
-                let mut command = Command::new(PINTLE);
-                command.arg("daemon").args(["--plugin-sockets", &format!("{dir}/plugins")]);
+                let words =
+                    self.way_in.iter().map(String::as_str).chain([PINTLE, "daemon"]).collect::<Vec<_>>();
+                let mut command = Command::new(words[0]);
+                command.args(&words[1..]).args(["--plugin-sockets", &format!("{dir}/plugins")]);
                 if !self.extra.iter().any(|flag| flag.starts_with("--default-address-pool")) {
                     let base = format!("base=10.{}.0.0/16,size=24", self.pool.0);
                     command.args(["--default-address-pool", &base]);

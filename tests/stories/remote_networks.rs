@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// A program that serves a plugin on a socket of the engine's, ended with the story.
-struct Plugin(Child);
+pub struct Plugin(Child);
 
 impl Plugin {
-    fn start(engine: &Engine, name: &str, command: &mut Command) -> Self {
+    pub fn start(engine: &Engine, name: &str, command: &mut Command) -> Self {
         let socket = engine.dir.join(format!("plugins/{name}.sock"));
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
         let child = command.spawn().expect("the plugin starts");

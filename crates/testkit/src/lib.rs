@@ -2,13 +2,15 @@
 //!
 //! [`volume::conformance`] proves any [`VolumeDriver`](pintle_contract::VolumeDriver): in process, behind a
 //! socket through [`client::PluginClient`], or anybody's plugin through `pintle plugin test`. [`faulty`] is
-//! the other side: a plugin that hangs, lies, or dies where it is told to, to prove engines with.
+//! the other side: a plugin that hangs, lies, or dies where it is told to, to prove engines with; and
+//! [`recorder`] writes down what drivers are asked.
 
 mod check;
 pub mod client;
 pub mod faulty;
 pub mod ipam;
 pub mod network;
+pub mod recorder;
 pub mod report;
 pub mod volume;
 

@@ -36,6 +36,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
     for host in &spec.extra_hosts {
         extra_host(host)?;
     }
+    words(spec)?;
     if spec.shm_size < 0 {
         return Err(EngineError::invalid("SHM size can not be less than 0"));
     }
@@ -61,6 +62,28 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
     super::log_options::log_file(spec, "/".into())?;
     super::oci::check(spec)?;
     Ok(warnings)
+}
+
+/// What ends up as a word in a line of the container's files must be one: a line could be slipped in otherwise.
+fn words(spec: &ContainerSpec) -> Result<(), EngineError> {
+    let own = [
+        ("hostname", std::slice::from_ref(&spec.hostname)),
+        ("domainname", std::slice::from_ref(&spec.domainname)),
+    ];
+    let lists = [
+        ("DNS server", &spec.dns),
+        ("DNS search domain", &spec.dns_search),
+        ("DNS option", &spec.dns_options),
+        ("link", &spec.links),
+    ];
+    let all = own.into_iter().chain(lists.map(|(what, words)| (what, words.as_slice())));
+    for (what, words) in all {
+        let breaks = |word: &&String| word.chars().any(|c| c.is_whitespace() || c.is_control());
+        if let Some(word) = words.iter().find(breaks) {
+            return Err(EngineError::invalid(format!("invalid {what}: {word:.64?} is not one word")));
+        }
+    }
+    Ok(())
 }
 
 /// What cannot go together with a network mode. Asked before the image has its say.

@@ -72,9 +72,11 @@ impl Facts {
     }
 
     /// Whether a network other than this one holds a pool.
-    pub(super) fn pool_is_of_another(&self, network: &str, pool: &str) -> bool {
+    pub(super) fn pool_is_of_another(&self, network: &NetworkRecord, pool: &str) -> bool {
         self.networks.values().any(|other| {
-            other.id != network
+            other.id != network.id
+                // Each driver has its own names for what it gives.
+                && other.ipam_driver() == network.ipam_driver()
                 && other.state != State::Removing
                 && other.pools.iter().any(|held| held.id == pool)
         })

@@ -26,6 +26,8 @@ pub(crate) struct Budgets {
     pub(crate) make: Duration,
     /// A call that gives something back.
     pub(crate) give: Duration,
+    /// All that a container's networks give back at its end; whoever waits for the end waits no longer.
+    pub(crate) end: Duration,
     /// A question that can go unanswered.
     pub(crate) ask: Duration,
     /// The pauses before work that failed is tried again; the last one repeats.
@@ -38,6 +40,7 @@ impl Default for Budgets {
             lookup: Duration::from_secs(15),
             make: Duration::from_secs(60),
             give: Duration::from_secs(20),
+            end: Duration::from_secs(5),
             ask: Duration::from_secs(5),
             retries: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(),
         }

@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc};
 use ipnet::IpNet;
 use pintle_contract::{DriverError, ipam::AddressRequest};
 use pintle_store::failpoint;
+use tokio::time::Instant;
 
 use super::{
     Inner,
@@ -75,6 +76,10 @@ impl Inner {
             failpoint!("engine.network.disconnect.after_call");
             settled(endpoint, thing, what, result)?;
         }
+        if endpoint.life.next_back().is_none() {
+            return Ok(());
+        }
+        let _turn = self.share_of(&network.id, &network.name).await?;
         self.give_addresses(endpoint, network.ipam_driver()).await
     }
 
@@ -179,22 +184,39 @@ impl Inner {
         }
     }
 
-    /// Takes endpoints away: those whose drivers answer at once, the others when they do.
+    /// Takes an endpoint away: at once if its drivers answer soon, else when they do.
     pub(super) async fn take_away(self: &Arc<Self>, endpoint: Arc<EndpointRecord>, sandbox: Home<'_>) {
+        self.take_away_until(endpoint, sandbox, Instant::now() + self.budgets.end).await;
+    }
+
+    /// The same; soon is until then.
+    pub(super) async fn take_away_until(
+        self: &Arc<Self>,
+        endpoint: Arc<EndpointRecord>,
+        sandbox: Home<'_>,
+        deadline: Instant,
+    ) {
         let mut leaving = (*endpoint).clone();
         note(&mut leaving, Event::Leave);
         self.book.show_endpoint(leaving.clone());
-        match self.lower(&mut leaving, sandbox).await {
+        let lowered = tokio::time::timeout_at(deadline, self.lower(&mut leaving, sandbox)).await;
+        let error = match lowered {
             // Whether that is on disk yet matters to nobody: were it lost, it would be given back once more.
-            Ok(()) => drop(self.book.delete_endpoint(&leaving.id)),
-            Err(error) => {
-                tracing::warn!(
-                    container = %leaving.container, endpoint = %leaving.id, %error,
-                    "its place in a network is given back when the driver answers"
-                );
-                self.owe(leaving).await;
+            Ok(Ok(())) => return drop(self.book.delete_endpoint(&leaving.id)),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => {
+                // A driver is still at it. Its interface waits for it no longer than the container's end does.
+                if leaving.life.mark(Thing::Sandbox) != Mark::No {
+                    self.withdraw(&leaving, sandbox).await;
+                }
+                EngineError::new(crate::ErrorKind::Unavailable, "it takes its time")
             }
-        }
+        };
+        tracing::warn!(
+            container = %leaving.container, endpoint = %leaving.id, %error,
+            "its place in a network is given back when the driver answers"
+        );
+        self.owe(leaving).await;
     }
 
     /// Writes down what is owed, and tries again in the background.
@@ -206,18 +228,26 @@ impl Inner {
         self.settle_later(&id);
     }
 
-    /// Tries to give back what is owed, until its drivers answer.
+    /// Tries to give back what is owed, until its drivers answer. They have just been asked.
     pub(super) fn settle_later(self: &Arc<Self>, id: &str) {
         let (inner, id) = (Arc::clone(self), id.to_owned());
         self.tasks.spawn(async move {
-            let mut attempt = 0;
-            while inner.pause(attempt).await {
-                attempt += 1;
-                if inner.settle(&id).await.is_ok() {
-                    return;
-                }
+            if inner.pause(0).await {
+                inner.keep_settling(&id, 1).await;
             }
         });
+    }
+
+    /// The same, at once: nobody has asked them yet.
+    pub(super) fn settle_now(self: &Arc<Self>, id: &str) {
+        let (inner, id) = (Arc::clone(self), id.to_owned());
+        self.tasks.spawn(async move { inner.keep_settling(&id, 0).await });
+    }
+
+    async fn keep_settling(&self, id: &str, mut attempt: usize) {
+        while self.settle(id).await.is_err() && self.pause(attempt).await {
+            attempt += 1;
+        }
     }
 
     /// One attempt. One at a time for each endpoint.

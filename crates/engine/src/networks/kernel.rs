@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use ipnet::IpNet;
 use pintle_contract::network::MacAddress;
-use pintle_netlink::{Error, ErrorKind, LinkChange, LinkName, Namespace, Route, Sysctl};
+use pintle_netlink::{Error, ErrorKind, Handle, LinkChange, LinkName, Namespace, Route, Sysctl};
 
 use crate::EngineError;
 
@@ -223,6 +223,7 @@ fn place(at: &Path, placement: &Placement) -> Result<Placed, EngineError> {
     let source = name_of(&placement.source)?;
     if !placement.inside {
         let host = Namespace::current()?.handle()?;
+        refuse_the_hosts_own(&host, &source)?;
         let there = LinkChange { namespace: Some(sandbox.clone()), ..LinkChange::default() };
         host.change_link(&source, &there).map_err(|error| {
             EngineError::from(error).context("cannot move the interface into the sandbox")
@@ -235,6 +236,21 @@ fn place(at: &Path, placement: &Placement) -> Result<Placed, EngineError> {
         tracing::warn!(link = %source, %error, "an interface that could not be set up stays in its sandbox");
     }
     placed
+}
+
+/// A link that the host uses is no container's, whatever a driver says: without it nobody might reach the host.
+fn refuse_the_hosts_own(host: &Handle, source: &LinkName) -> Result<(), EngineError> {
+    let Some(link) = host.link(source)? else { return Ok(()) };
+    let is_of_the_host = |address: &&IpNet| match address {
+        IpNet::V4(_) => true,
+        IpNet::V6(net) => !net.addr().is_unicast_link_local(),
+    };
+    let why = match host.addresses(source)?.iter().find(is_of_the_host) {
+        Some(address) => format!("it has the address {address}"),
+        None if link.master.is_some() => "it is a port of a bridge".to_owned(),
+        None => return Ok(()),
+    };
+    Err(EngineError::internal(format!("{source} is in use on the host: {why}")))
 }
 
 fn settle(sandbox: &Namespace, source: &LinkName, placement: &Placement) -> Result<Placed, EngineError> {

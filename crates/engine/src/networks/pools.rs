@@ -269,13 +269,14 @@ impl Inner {
         record: &mut NetworkRecord,
         ipam: &Ipam,
     ) -> Result<(), DriverError> {
-        let name = record.name.clone();
+        let whole = record.clone();
+        let name = &whole.name;
         let refused = |what: &str, error: &DriverError| {
             tracing::warn!(network = %name, what, %error, "the IPAM driver does not take it back");
         };
         while let Some(pool) = record.pools.first_mut() {
             // After a crash it may be somebody else's by now.
-            let own = !pool.id.is_empty() && !self.book.read().pool_is_of_another(&record.id, &pool.id);
+            let own = !pool.id.is_empty() && !self.book.read().pool_is_of_another(&whole, &pool.id);
             while let Some(address) = pool.held().first().copied().filter(|_| own) {
                 let asked = ipam.driver.release_address(&pool.id, address);
                 match within(self.budgets.give, "IpamDriver.ReleaseAddress", asked).await {
@@ -315,8 +316,14 @@ impl Inner {
                 avoid: Vec::new(),
             };
             let asked = ipam.driver.request_pool(request);
-            let pool = within(self.budgets.make, "IpamDriver.RequestPool", asked).await?;
-            held.id = pool.id;
+            match within(self.budgets.make, "IpamDriver.RequestPool", asked).await {
+                Ok(pool) => held.id = pool.id,
+                Err(error) if undecided(&error) || ipam.builtin => return Err(error.into()),
+                // A plugin that did not end with the engine holds it still. If it gave it to others, it will say so.
+                Err(error) => {
+                    tracing::debug!(network = %record.name, pool = %held.id, %error, "not given again");
+                }
+            }
             let gateway = held.gateway.filter(|_| held.gateway_held).map(|net| (net, gateway_options()));
             let aux = held.aux_held.iter().filter_map(|name| held.aux.get(name));
             let again = gateway.into_iter().chain(aux.map(|net| (*net, BTreeMap::new())));

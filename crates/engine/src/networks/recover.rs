@@ -119,7 +119,7 @@ impl Networks {
                 }
             }
         }
-        owed.iter().for_each(|id| inner.settle_later(id));
+        owed.iter().for_each(|id| inner.settle_now(id));
         inner.welcome_plugins();
     }
 }

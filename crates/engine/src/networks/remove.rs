@@ -100,6 +100,8 @@ impl Inner {
             return Ok(());
         }
         self.settle_network_debts(&record.id).await?;
+        // While drivers are told of it once more it cannot be taken from them.
+        let _turn = self.turn_of(&record.id, &record.name).await?;
         if record.pools.iter().any(|pool| !pool.id.is_empty()) {
             let (ipam, _) = self.ipam(record.ipam_driver()).await?;
             let given = self.give_pools(record, &ipam).await;

@@ -9,6 +9,7 @@ use std::{
 
 use futures_util::future;
 use pintle_store::failpoint;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -216,8 +217,9 @@ impl Inner {
         endpoints.retain(|endpoint| !endpoint.life.leaving);
         // The engine's own way out goes last, as it came last.
         endpoints.sort_by_key(|endpoint| endpoint.gateway_service);
+        let deadline = Instant::now() + self.budgets.end;
         for endpoint in endpoints {
-            self.take_away(endpoint, Home::Ends(path)).await;
+            self.take_away_until(endpoint, Home::Ends(path), deadline).await;
         }
         failpoint!("engine.network.sandbox.before_remove");
         self.remove_namespace(container, path).await;

@@ -3,20 +3,21 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use pintle_contract::{
     ipam::{AddressRequest, IpamCapabilities},
     network::NetworkCapabilities,
 };
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::{
     Inner,
     calls::{undecided, within},
     create,
     drivers::{Driver, Ipam},
-    record::{EndpointRecord, NetworkRecord},
+    record::{EndpointRecord, NetworkRecord, State},
 };
 use crate::{EngineError, ErrorKind};
 
@@ -29,9 +30,10 @@ struct Told {
 
 #[derive(Default)]
 struct Standing {
-    /// Held while drivers are told. Calls from within these calls wait for it no longer than for any driver.
-    turn: tokio::sync::Mutex<()>,
-    told: Mutex<Told>,
+    /// Held alone while drivers are told, and shared while addresses are given back: whoever is told of an address that
+    /// was just given back would take it again. Calls from within these calls wait for it no longer than for any driver.
+    turn: Arc<RwLock<()>>,
+    told: std::sync::Mutex<Told>,
 }
 
 impl Standing {
@@ -43,7 +45,7 @@ impl Standing {
 /// Which lives of drivers know of which network.
 #[derive(Default)]
 pub(super) struct Standings {
-    all: Mutex<HashMap<String, Arc<Standing>>>,
+    all: std::sync::Mutex<HashMap<String, Arc<Standing>>>,
 }
 
 impl Standings {
@@ -85,16 +87,7 @@ impl Inner {
         let standing = self.standings.of(network);
         let told = || *standing.told() == wanted;
         if !told() {
-            let _turn =
-                tokio::time::timeout(self.budgets.make, standing.turn.lock()).await.map_err(|_| {
-                    EngineError::new(
-                        ErrorKind::Unavailable,
-                        format!(
-                            "network {} is busy: its drivers have not answered an earlier call yet",
-                            record.name
-                        ),
-                    )
-                })?;
+            let _turn = self.turn_of(network, &record.name).await?;
             if !told() {
                 let again = self.tell_again(network, &driver, ipam.as_ref(), &standing).await;
                 self.book.set_trouble(network, again.as_ref().err().map(|error| error.message.clone()));
@@ -104,6 +97,26 @@ impl Inner {
         }
         let record = self.book.network(network).ok_or_else(missing)?;
         Ok(Ready { record, driver, can, ipam })
+    }
+
+    /// Waits until no drivers are told of the network, and keeps others from telling them.
+    pub(super) async fn turn_of(
+        &self,
+        network: &str,
+        name: &str,
+    ) -> Result<OwnedRwLockWriteGuard<()>, EngineError> {
+        let turn = Arc::clone(&self.standings.of(network).turn).write_owned();
+        tokio::time::timeout(self.budgets.make, turn).await.map_err(|_elapsed| busy(name))
+    }
+
+    /// The same, beside others who give addresses back.
+    pub(super) async fn share_of(
+        &self,
+        network: &str,
+        name: &str,
+    ) -> Result<OwnedRwLockReadGuard<()>, EngineError> {
+        let turn = Arc::clone(&self.standings.of(network).turn).read_owned();
+        tokio::time::timeout(self.budgets.make, turn).await.map_err(|_elapsed| busy(name))
     }
 
     async fn tell_again(
@@ -116,11 +129,14 @@ impl Inner {
         let Some(mut record) = self.book.network(network).map(|record| (*record).clone()) else {
             return Ok(());
         };
+        if record.state == State::Removing {
+            return Ok(());
+        }
         if !record.driver_holds && driver.builtin {
             // The default bridge, which is there from the start and made when it can be.
             let can = self.driver(&record.driver).await?.1;
             let made = self.make(&mut record, driver, can).await;
-            record.state = super::record::State::Ready;
+            record.state = State::Ready;
             drop(self.book.put_network(record));
             return made;
         }
@@ -154,7 +170,11 @@ impl Inner {
         ipam: &Ipam,
         needs: IpamCapabilities,
     ) -> Result<(), EngineError> {
-        let endpoints: Vec<_> = self.book.read().in_network(&network.id).cloned().collect();
+        let endpoints: Vec<_> = {
+            let facts = self.book.read();
+            // What is on its way back is not taken once more.
+            facts.in_network(&network.id).filter(|endpoint| !endpoint.life.leaving).cloned().collect()
+        };
         for endpoint in endpoints {
             for (address, pool) in
                 [(endpoint.address, &endpoint.pool), (endpoint.address_v6, &endpoint.pool_v6)]
@@ -178,6 +198,11 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn busy(name: &str) -> EngineError {
+    let text = format!("network {name} is busy: its drivers have not answered an earlier call yet");
+    EngineError::new(ErrorKind::Unavailable, text)
 }
 
 /// What an IPAM driver is told of the endpoint that an address is for.

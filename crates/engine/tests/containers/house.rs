@@ -25,10 +25,13 @@ use pintle_engine::{
     resolver::EmbeddedDns,
     volumes::{Driver, Drivers, Volumes},
 };
+use pintle_host::remote;
 use pintle_image::{Images, Progress, Reference};
 use pintle_netlink::Namespace;
 use pintle_runtime::{Options, Runtime};
 use pintle_store::Store;
+use pintle_testkit::recorder::{self, Recorder};
+use pintle_wire::spec::Address;
 use tokio::io::AsyncReadExt;
 
 use crate::ledger::Ledger;
@@ -106,9 +109,11 @@ impl Drivers for Only {
     fn release(&self, _: &str, _: &str) {}
 }
 
-/// The drivers that are linked in, with a host of their own; and the plugin `ledger`, which gives addresses.
+/// The drivers that are linked in, with a host of their own; the plugin `ledger`, which gives addresses; and the plugin
+/// `plug` at `plug.sock`, if somebody listens there.
 struct Linked {
-    bridge: Arc<Bridge>,
+    bridge: Arc<Recorder<Bridge>>,
+    plug: Arc<remote::Network>,
     ipam: Arc<Ipam>,
     ledger: Arc<Ledger>,
 }
@@ -122,6 +127,12 @@ impl networks::Drivers for Linked {
                 driver: self.bridge.clone(),
                 builtin: true,
                 life: 0,
+            }),
+            "plug" => Ok(networks::Driver {
+                name: name.to_owned(),
+                driver: self.plug.clone(),
+                builtin: false,
+                life: 1,
             }),
             _ => Err(EngineError::not_found(format!("plugin \"{name}\" not found"))),
         }
@@ -163,6 +174,8 @@ pub struct House {
     /// The namespace that plays the host.
     pub host: Namespace,
     pub ledger: Arc<Ledger>,
+    /// What the bridge driver is asked.
+    pub bridge_journal: recorder::Journal,
     _owned: Option<tempfile::TempDir>,
 }
 
@@ -209,8 +222,12 @@ impl House {
         let place = dir.join("host.ns");
         let host = Namespace::open(&place).or_else(|_| Namespace::create_at(&place)).unwrap();
         let ledger = Arc::new(Ledger::open(&dir.join("ledger")));
+        let bridge_journal = recorder::Journal::default();
+        let bridge = Bridge::new(bridge::Config::standard(host.clone())).unwrap();
+        let at = Address::Unix(dir.join("plug.sock"));
         let linked = Linked {
-            bridge: Arc::new(Bridge::new(bridge::Config::standard(host.clone())).unwrap()),
+            bridge: Arc::new(Recorder::new(bridge, bridge_journal.clone())),
+            plug: Arc::new(remote::Network::new(Arc::new(remote::Client::new("plug", at)))),
             ipam: Arc::new(Ipam::new(AddressPools::standard("tests"))),
             ledger: ledger.clone(),
         };
@@ -252,6 +269,7 @@ impl House {
             driver,
             host,
             ledger,
+            bridge_journal,
             _owned: None,
         }
     }

@@ -11,6 +11,7 @@ mod house;
 mod ledger;
 mod life;
 mod networks;
+mod recorder;
 mod streams;
 mod volumes;
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         networks::published_ports,
         networks::links_on_the_default_bridge,
         networks::another_engine_keeps_the_networks,
+        recorder::a_plugin_is_told_what_the_bridge_is_told,
         crash::another_engine_takes_over,
         crash::every_failpoint,
         crash::at_random,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use pintle_contract::{
     DriverError, ErrorKind, IpamDriver,
-    ipam::{Address, AddressRequest, AddressSpaces, IpamCapabilities, Pool, PoolRequest},
+    ipam::{Address, AddressRequest, AddressSpaces, IpamCapabilities, Pool, PoolRequest, label},
 };
 
 /// The smallest driver that keeps every promise: one space, everything in memory, rebuilt by its engine's telling.
@@ -22,6 +22,8 @@ struct Held {
     subnet: IpNet,
     range: Option<IpNet>,
     addresses: BTreeSet<IpAddr>,
+    /// The addresses of its own choice, by endpoint: whoever asks twice hears the same.
+    given: BTreeMap<String, IpAddr>,
 }
 
 impl ReferenceDriver {
@@ -83,7 +85,8 @@ impl IpamDriver for ReferenceDriver {
             }
         };
         let id = subnet.to_string();
-        pools.insert(id.clone(), Held { subnet, range: request.sub_pool, addresses: BTreeSet::new() });
+        let (addresses, given) = (BTreeSet::new(), BTreeMap::new());
+        pools.insert(id.clone(), Held { subnet, range: request.sub_pool, addresses, given });
         Ok(Pool { id, pool: subnet, data: BTreeMap::new() })
     }
 
@@ -97,7 +100,10 @@ impl IpamDriver for ReferenceDriver {
         let pool = pools
             .get_mut(&request.pool)
             .ok_or_else(|| DriverError::not_found(format!("no such pool: {}", request.pool)))?;
-        let address = match request.address {
+        let endpoint = request.options.get(label::ENDPOINT_ID);
+        let again = endpoint.and_then(|endpoint| pool.given.get(endpoint)).copied();
+        let address = match request.address.or(again) {
+            Some(address) if request.address.is_none() => address,
             Some(address) if !is_usable(pool.subnet, address) => {
                 return Err(DriverError::invalid(format!("{address} is none of {}", pool.subnet)));
             }
@@ -115,6 +121,9 @@ impl IpamDriver for ReferenceDriver {
             }
         };
         pool.addresses.insert(address);
+        if let (Some(endpoint), None) = (endpoint, request.address) {
+            pool.given.insert(endpoint.clone(), address);
+        }
         let address = IpNet::new(address, pool.subnet.prefix_len())
             .map_err(|error| DriverError::internal(error.to_string()))?;
         Ok(Address { address, data: BTreeMap::new() })
@@ -123,6 +132,7 @@ impl IpamDriver for ReferenceDriver {
     async fn release_address(&self, pool: &str, address: IpAddr) -> Result<(), DriverError> {
         if let Some(pool) = self.lock().get_mut(pool) {
             pool.addresses.remove(&address);
+            pool.given.retain(|_, given| *given != address);
         }
         Ok(())
     }

@@ -429,6 +429,7 @@ pub fn budgets() -> Budgets {
         lookup: Duration::from_secs(5),
         make: Duration::from_secs(5),
         give: Duration::from_secs(5),
+        end: Duration::from_secs(5),
         ask: Duration::from_secs(5),
         retries: [5, 5, 20].map(Duration::from_millis).to_vec(),
     }
