@@ -46,7 +46,10 @@ pub fn restore() {
 }
 
 /// A panic leaves the terminal usable, and is none if it comes of a reader that has gone.
-#[expect(clippy::disallowed_methods, reason = "a hook has nobody to return to, and a client no mounts to undo")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a hook has nobody to return to, and a client no mounts to undo"
+)]
 pub fn restore_on_panic() {
     let next = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
