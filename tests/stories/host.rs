@@ -1,14 +1,14 @@
 //! An engine on a host of its own: a network namespace with an uplink to a neighbour. Whatever is in it is the
 //! engine's doing, so that nothing left behind can hide.
 
-use std::{collections::BTreeMap, ops::Deref};
+use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
 use pintle_netlink::{
     IpNet, LinkKind, Namespace, NewLink, Route,
     nft::{Family, Nft},
 };
 
-use crate::harness::{Client, Engine, Kind};
+use crate::harness::{Client, Engine, Kind, eventually};
 
 /// The host's address on its uplink, by which its neighbour reaches it.
 pub const HOST: &str = "192.0.2.1";
@@ -75,6 +75,14 @@ impl Hosted {
             world.insert(format!("table {table}"), String::new());
         }
         world
+    }
+
+    /// The same with no container on a network: the kernel takes a moment to remove the links of one that has ended.
+    pub fn world_at_rest(&self) -> BTreeMap<String, String> {
+        eventually("links of containers to go", Duration::from_secs(10), || {
+            !self.world().keys().any(|name| name.starts_with("veth"))
+        });
+        self.world()
     }
 }
 

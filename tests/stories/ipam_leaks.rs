@@ -121,7 +121,7 @@ fn five_hundred_kills_between_an_address_and_its_endpoint_leak_none() {
     let plugin = Plugin::start(&engine, "books", Command::new(built("recorder")).args([&socket, &journal]));
     let mut books = Books::open(&journal);
     engine.busybox("alpine");
-    let before = engine.world();
+    let before = engine.world_at_rest();
     engine.sh("docker network create --ipam-driver books lan").ok();
     agree(&engine, &mut books, "a network and its gateway");
     assert_eq!((books.requested, books.held.len()), (1, 1));

@@ -142,9 +142,13 @@ fn plugins_are_found_by_their_files_and_spoken_to_over_tls() {
     assert_eq!(plain.calls("/Plugin.Activate"), 1);
     assert_eq!(plain.calls("/VolumeDriver.Capabilities"), 1);
     // An authority that did not sign, and a plugin that wants a certificate and is shown none.
-    for (driver, why) in [("strange", "certificate"), ("nobody", "ertificate"), ("odd", "Unknown protocol")] {
+    // It may hang up before it is heard to say why.
+    let nobody = ["ertificate", "the connection to plugin \"nobody\" was lost"];
+    for (driver, why) in
+        [("strange", &["certificate"][..]), ("nobody", &nobody), ("odd", &["Unknown protocol"])]
+    {
         let refused = engine.sh(&format!("docker volume create -d {driver} of-{driver}")).fails();
-        assert!(refused.contains(why), "{driver}: {refused}");
+        assert!(why.iter().any(|why| refused.contains(why)), "{driver}: {refused}");
     }
     // A name is no path.
     fs::write(home.path().join("outside.spec"), format!("tcp://127.0.0.1:{}", plain.port())).unwrap();

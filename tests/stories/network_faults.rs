@@ -246,7 +246,7 @@ fn sweep(faults: &'static [&'static str], side_by_side: bool) {
     let engine = Hosted::start(Kind::Pintle, &[]);
     engine.busybox("alpine");
     engine.sh("docker run --rm alpine true").ok();
-    let before = engine.world();
+    let before = engine.world_at_rest();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watching = scope.spawn(|| bystander(&engine, &over));
@@ -329,7 +329,7 @@ fn a_plugin_that_names_somebody_elses_link() {
     let engine = Hosted::start(Kind::Pintle, &[]);
     engine.busybox("alpine");
     engine.sh("docker run -d --name victim alpine sleep 1000").ok();
-    let before = engine.world();
+    let before = engine.world_at_rest();
     let victim = before.iter().find(|(name, kind)| *kind == "veth" && *name != "uplink").unwrap().0.clone();
     let bridge = before.iter().find(|(_, kind)| *kind == "bridge").unwrap().0.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

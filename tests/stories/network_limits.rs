@@ -14,7 +14,7 @@ fn ready(flags: &[&str]) -> (Hosted, BTreeMap<String, String>) {
     let engine = Hosted::start(Kind::Pintle, flags);
     engine.busybox("alpine");
     engine.sh("docker run --rm alpine true").ok();
-    let before = engine.world();
+    let before = engine.world_at_rest();
     (engine, before)
 }
 
@@ -39,7 +39,7 @@ const WITHOUT_NFT: &str = r#"set -e
 #[test]
 fn a_host_without_nft() {
     let mut engine = Hosted::prepared(Kind::Pintle, &[]);
-    let before = engine.world();
+    let before = engine.world_at_rest();
     let place = engine.dir.join("sbin").display().to_string();
     engine.go_by(&["unshare", "--mount", "bash", "-c", WITHOUT_NFT, "-", &place]);
     engine.boot(&[]);

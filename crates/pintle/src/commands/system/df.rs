@@ -144,12 +144,21 @@ fn line(kind: &str, total: usize, active: usize, size: i64, free: i64) -> Row {
     ])
 }
 
+/// A container's size is here its own alone: the image has a row of its own.
+fn without_image(container: &Value) -> Value {
+    let mut container = container.clone();
+    if let Some(fields) = container.as_object_mut() {
+        fields.remove("SizeRootFs");
+    }
+    container
+}
+
 /// As Docker's, table by table.
 fn detail(usage: &Value) -> Done {
     let of = |kind: &str| usage.list(kind).iter();
     let images: Vec<Row> = of("Images").flat_map(|image| image::list::rows(image, false)).collect();
     let containers: Vec<Row> =
-        of("Containers").map(|container| container::list::cells(container, false)).collect();
+        of("Containers").map(|one| container::list::cells(&without_image(one), false)).collect();
     let volumes: Vec<Row> = of("Volumes").map(volume).collect();
     let table = |title: &str, columns: &Columns, rows: &[Row]| -> Done {
         println!("{title}\n\n{}", Style::default().render(columns, rows)?);
