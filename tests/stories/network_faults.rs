@@ -329,7 +329,7 @@ fn a_plugin_that_names_somebody_elses_link() {
     let engine = Hosted::start(Kind::Pintle, &[]);
     engine.busybox("alpine");
     engine.sh("docker run -d --name victim alpine sleep 1000").ok();
-    let before = engine.world_at_rest();
+    let before = engine.world();
     let victim = before.iter().find(|(name, kind)| *kind == "veth" && *name != "uplink").unwrap().0.clone();
     let bridge = before.iter().find(|(_, kind)| *kind == "bridge").unwrap().0.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

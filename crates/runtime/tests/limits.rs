@@ -170,8 +170,9 @@ async fn what_it_costs() {
             .parse()
             .unwrap()
     };
-    println!("shim: {} KiB private dirty, {} KiB resident", field("Private_Dirty:"), field("Rss:"));
-    assert!(field("Private_Dirty:") < 8 << 10);
+    // Pages of a program that was linked a moment ago count as dirty until they are on disk; these are the shim's own.
+    println!("shim: {} KiB of its own, {} KiB resident", field("Anonymous:"), field("Rss:"));
+    assert!(field("Anonymous:") < 8 << 10);
     let threads = std::fs::read_dir(format!("/proc/{}/task", pid.trim())).unwrap().count();
     assert_eq!(threads, 1);
     task.delete().await.unwrap();
