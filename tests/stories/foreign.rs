@@ -1,15 +1,18 @@
 //! A plugin in another language, written with Docker's own Go helpers, runs unmodified.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::json;
 
 use crate::{harness::Engine, package::folder};
 
-/// Builds the plugin and enables it under `name`.
-pub fn install(engine: &Engine, name: &str) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/go-volume");
-    let binary = engine.dir.join("govol");
+/// Builds a peer that is written in Go.
+pub fn go(engine: &Engine, peer: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers").join(peer);
+    let binary = engine.dir.join(peer);
     let built = Command::new("go")
         .args(["build", "-o"])
         .arg(&binary)
@@ -19,6 +22,12 @@ pub fn install(engine: &Engine, name: &str) {
         .output()
         .expect("Go is needed: apt-get install golang-go");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    binary
+}
+
+/// Builds the plugin and enables it under `name`.
+pub fn install(engine: &Engine, name: &str) {
+    let binary = go(engine, "go-volume");
     let config = json!({
         "description": "a volume plugin in Go",
         "documentation": "",

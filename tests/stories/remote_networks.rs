@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command},
     time::Duration,
 };
@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    foreign,
     harness::{Engine, PINTLE, eventually},
     package::{built, folder},
 };
@@ -34,21 +35,6 @@ impl Drop for Plugin {
     }
 }
 
-fn go(engine: &Engine) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/go-network");
-    let binary = engine.dir.join("go-network");
-    let output = Command::new("go")
-        .args(["build", "-o"])
-        .arg(&binary)
-        .arg(".")
-        .current_dir(source)
-        .env("CGO_ENABLED", "0")
-        .output()
-        .expect("Go is needed: apt-get install golang-go");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    binary
-}
-
 /// The calls that a journal of the Go peer's tells of, and what they said.
 fn journal(path: &Path) -> Vec<(String, Value)> {
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -67,7 +53,7 @@ fn names(calls: &[(String, Value)]) -> Vec<&str> {
 fn plugins_in_go_give_a_network_and_its_addresses() {
     let engine = Engine::pintle();
     engine.busybox("alpine");
-    let binary = go(&engine);
+    let binary = foreign::go(&engine, "go-network");
     let journals = ["gonet", "goipam"].map(|name| engine.dir.join(format!("{name}.journal")));
     let start = |kind: &str, name: &str, journal: &Path| {
         let socket = engine.dir.join(format!("plugins/{name}.sock"));

@@ -8,7 +8,6 @@ use std::{
     path::Path,
     process::{Child, Command},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use pintle_contract::{
@@ -43,14 +42,7 @@ fn spawn(dir: &Path) -> Child {
 }
 
 async fn listening(dir: &Path) -> PluginClient {
-    let client = PluginClient::unix(dir.join("i.sock"));
-    for _ in 0..500 {
-        if client.activate().await.is_ok() {
-            return client;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    unreachable!("the plugin does not listen");
+    PluginClient::unix(dir.join("i.sock")).awake().await.unwrap()
 }
 
 impl Plugin {

@@ -36,14 +36,7 @@ fn spawn(host: &Namespace, dir: &Path) -> Child {
 }
 
 async fn listening(dir: &Path) -> PluginClient {
-    let client = PluginClient::unix(dir.join("n.sock"));
-    for _ in 0..500 {
-        if client.activate().await.is_ok() {
-            return client;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    unreachable!("the plugin does not listen");
+    PluginClient::unix(dir.join("n.sock")).awake().await.unwrap()
 }
 
 impl Plugin {

@@ -5,7 +5,6 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use pintle_testkit::client::PluginClient;
@@ -14,14 +13,7 @@ use pintle_wire::Interface;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_volume-dirs");
 
 async fn wait_for(socket: &Path) {
-    let client = PluginClient::unix(socket);
-    for _ in 0..500 {
-        if client.activate().await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    unreachable!("the plugin does not listen");
+    PluginClient::unix(socket).awake().await.unwrap();
 }
 
 fn signal(child: &Child, name: &str) {

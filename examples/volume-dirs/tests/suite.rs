@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use pintle_contract::{CreateVolume, ErrorKind, MountId, Value, VolumeDriver};
@@ -29,14 +28,7 @@ fn spawn(socket: &Path, root: &Path) -> Child {
 }
 
 async fn listening(socket: &Path) -> PluginClient {
-    let client = PluginClient::unix(socket);
-    for _ in 0..500 {
-        if client.activate().await.is_ok() {
-            return client;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    unreachable!("the plugin does not listen");
+    PluginClient::unix(socket).awake().await.unwrap()
 }
 
 impl Plugin {

@@ -3,7 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::Utc;
-use pintle_engine::containers::{Container, ListOptions};
+use pintle_api::container::Summary;
+use pintle_engine::containers::{Container, ListOptions, Size};
 use pintle_image::Images;
 use pintle_runtime::cgroup::Setup;
 
@@ -24,13 +25,17 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
     };
     let containers = app.containers().await;
     let all = containers.list(options).await?;
+    Ok(reply::ok(&summaries(&app, &all)))
+}
+
+/// What clients are told of each container of a list.
+pub(crate) fn summaries(app: &App, all: &[(Arc<Container>, Option<Size>)]) -> Vec<Summary> {
     let mut names = ImageNames::new(&app.images);
     let now = Utc::now();
-    let all: Vec<_> = all
-        .iter()
+    all.iter()
         .map(|(container, size)| {
-            let networks = containers.networks(container);
-            let health = containers.health(&container.id);
+            let networks = app.containers.networks(container);
+            let health = app.containers.health(&container.id);
             convert::container::summary(
                 container,
                 &networks,
@@ -40,23 +45,22 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
                 now,
             )
         })
-        .collect();
-    Ok(reply::ok(&all))
+        .collect()
 }
 
 /// What a container's image is called now.
-pub(crate) struct ImageNames<'a> {
+struct ImageNames<'a> {
     images: &'a Images,
     known: HashMap<String, Option<String>>,
 }
 
 impl<'a> ImageNames<'a> {
-    pub(crate) fn new(images: &'a Images) -> Self {
+    fn new(images: &'a Images) -> Self {
         Self { images, known: HashMap::new() }
     }
 
     /// The name that the container was made by, or the id where that name means another image by now.
-    pub(crate) fn of(&mut self, container: &Container) -> String {
+    fn of(&mut self, container: &Container) -> String {
         let name = &container.spec.image;
         let current = match self.known.get(name) {
             Some(known) => known,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
 use pintle_api::{
     ApiVersion, StringMap,
     image::{AuthConfig, AuthResponse},
@@ -114,24 +113,7 @@ pub(crate) async fn disk_usage(app: Arc<App>, call: Call) -> Outcome {
     if wanted("container") {
         let options = ListOptions { all: true, size: true, ..ListOptions::default() };
         let all = app.containers().await.list(options).await?;
-        let mut names = super::container_list::ImageNames::new(&app.images);
-        let now = Utc::now();
-        usage.containers = Some(
-            all.iter()
-                .map(|(container, size)| {
-                    let networks = app.containers.networks(container);
-                    let health = app.containers.health(&container.id);
-                    convert::container::summary(
-                        container,
-                        &networks,
-                        health.as_ref(),
-                        *size,
-                        names.of(container),
-                        now,
-                    )
-                })
-                .collect(),
-        );
+        usage.containers = Some(super::container_list::summaries(&app, &all));
     }
     if wanted("volume") {
         usage.volumes = Some(app.volumes.usage().await.into_iter().map(convert::volume::usage).collect());

@@ -12,7 +12,7 @@ use super::{
     CopyOptions, Limits, PathStat,
     compress::inflate,
     pack::Packer,
-    tree::{Parts, Tree, path},
+    tree::{Parts, Tree, components, path},
     unpack::{Policy, Unpacker},
 };
 use crate::ImageError;
@@ -32,15 +32,7 @@ impl Resource {
         if text.contains('\0') {
             return Err(bad());
         }
-        // A path that climbs above the root stays at the root, as `cd /..` does.
-        let mut parts: Vec<&str> = Vec::new();
-        for part in text.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => drop(parts.pop()),
-                part => parts.push(part),
-            }
-        }
+        let mut parts = components(text);
         let content_only = text.ends_with("/.") || text == ".";
         let directory = content_only || text.ends_with('/') || parts.is_empty();
         let last = parts.last().copied().unwrap_or("/").to_owned();

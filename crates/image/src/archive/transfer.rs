@@ -17,7 +17,7 @@ use super::{
     Compression, Limits,
     compress::inflate,
     pack::Packer,
-    tree::{Parts, Tree, path},
+    tree::{Parts, Tree, components, path},
     unpack::{Policy, Unpacker},
 };
 use crate::ImageError;
@@ -38,17 +38,8 @@ fn open(root: &Path) -> Result<Tree, ImageError> {
     Tree::open(root, true).map_err(|error| ImageError::io("opening", root, error))
 }
 
-/// A path as its components; what climbs above the root stays at the root.
 fn parts(text: &str) -> Vec<u8> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in text.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/").into_bytes()
+    components(text).join("/").into_bytes()
 }
 
 /// What is at a path of a root. `None`: nothing.

@@ -61,6 +61,19 @@ impl Parts {
     }
 }
 
+/// A path's components; what climbs above the root stays at the root, as `cd /..` does.
+pub(super) fn components(text: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
 /// Bytes as a path.
 pub(crate) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::container::Container;
-use super::process::Process;
 use super::program::{Beginning, Call};
 use super::requests::signal;
 use super::server::{INIT, Server};
@@ -175,15 +174,7 @@ impl Server {
     /// An exec's process is there; it may have ended already.
     fn runs_inside(&mut self, beginning: Beginning, client: Option<u64>) -> Result<(), RuntimeError> {
         let (request, pid, streams) = beginning.finish()?;
-        let key = self.fresh_id();
-        let mut process = Process::new(key, Some(request.exec_id.clone()), pid, request.terminal, streams);
-        process.stdin_once = true;
-        process.listen(&self.poller);
-        self.remembered.retain(|(name, _)| *name != request.exec_id);
-        self.processes.insert(key, process);
-        if let Some(client) = client {
-            self.become_stream(client, key, request.attach, &Reply::Started { pid });
-        }
+        let key = self.take_in(client, &request, pid, streams);
         if let Some(at) = self.strangers.iter().position(|(stranger, _)| *stranger == pid) {
             let (_, code) = self.strangers.swap_remove(at);
             self.ended(key, code);

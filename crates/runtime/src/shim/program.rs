@@ -9,7 +9,7 @@
 
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use libcontainer::oci_spec::runtime::Spec;
@@ -86,20 +86,8 @@ impl Program {
         let said = self.said();
         let mut command = self.binary.about(&self.dir, said.log());
         command.arg("create").arg("--bundle").arg(self.dir.path()).arg("--pid-file").arg(&pid_file);
-        let what = || format!("calling {}", self.binary.path.display());
-        if let Some(console) = &stage.console {
-            command.arg("--console-socket").arg(console.address());
-            said.capture(&mut command).context(what)?;
-        }
-        if let Some([stdin, stdout, stderr]) = stage.theirs.take() {
-            command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
-        }
-        command.arg(&self.id);
-        let score = OomScore::set(manifest.oom_score_adj)?;
-        let spawned = command.spawn();
-        score.restore();
-        // Its ends of the pipes go with it.
-        drop(command);
+        let what = format!("calling {}", self.binary.path.display());
+        let spawned = self.spawn(command, &mut stage, &said, manifest, &what)?;
         match spawned.and_then(|mut child| within(&mut child, CREATE)) {
             Ok(status) if status.success() => {}
             Ok(status) => {
@@ -117,6 +105,30 @@ impl Program {
             let _ = console::set_size(master, height, width);
         }
         Ok((pid, streams))
+    }
+
+    /// Calls the runtime for a process that gets its streams and its score for when memory ends. Its ends of the pipes
+    /// go with the command.
+    fn spawn(
+        &self,
+        mut command: Command,
+        stage: &mut Stage,
+        said: &Said,
+        manifest: &Manifest,
+        what: &str,
+    ) -> Result<std::io::Result<Child>, RuntimeError> {
+        if let Some(console) = &stage.console {
+            command.arg("--console-socket").arg(console.address());
+            said.capture(&mut command).context(|| what.to_owned())?;
+        }
+        if let Some([stdin, stdout, stderr]) = stage.theirs.take() {
+            command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
+        }
+        command.arg(&self.id);
+        let score = OomScore::set(manifest.oom_score_adj)?;
+        let spawned = command.spawn();
+        score.restore();
+        Ok(spawned)
     }
 
     fn said(&mut self) -> Said {
@@ -161,24 +173,14 @@ impl Program {
         let mut command = self.binary.about(&self.dir, said.log());
         command.args(["exec", "--detach", "--pid-file"]).arg(&pid_file);
         command.arg("--process").arg(&process_file);
-        if let Some(console) = &stage.console {
-            command.arg("--console-socket").arg(console.address());
-            said.capture(&mut command).context(|| "keeping a runtime's words".into())?;
-        }
-        if let Some([stdin, stdout, stderr]) = stage.theirs.take() {
-            command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
-        }
-        command.arg(&self.id);
-        let score = OomScore::set(manifest.oom_score_adj)?;
-        let spawned = command.spawn();
-        score.restore();
+        let spawned = self.spawn(command, &mut stage, &said, manifest, "keeping a runtime's words")?;
         let call = self.called(spawned, said, EXEC_FAILED)?;
         Ok((call, Beginning { request, stage, pid_file, process_file }))
     }
 
     fn called(
         &self,
-        spawned: std::io::Result<std::process::Child>,
+        spawned: std::io::Result<Child>,
         said: Said,
         prefix: &'static str,
     ) -> Result<Call, RuntimeError> {

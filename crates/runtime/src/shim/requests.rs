@@ -8,6 +8,7 @@ use super::console;
 use super::container::Container;
 use super::process::Process;
 use super::server::{INIT, Server};
+use super::stage::Streams;
 use crate::control::{ExecRequest, Failure, Reply, Request};
 use crate::error::RuntimeError;
 use crate::task::Status;
@@ -239,14 +240,28 @@ impl Server {
             return self.call_exec(id, request);
         };
         let (pid, streams) = container.exec(&self.manifest, &request)?;
+        self.take_in(Some(id), &request, pid, streams);
+        Ok(())
+    }
+
+    /// An exec's process is ours from here on, its streams the client's, if that is still there.
+    pub(super) fn take_in(
+        &mut self,
+        client: Option<u64>,
+        request: &ExecRequest,
+        pid: u32,
+        streams: Streams,
+    ) -> u64 {
         let key = self.fresh_id();
         let mut process = Process::new(key, Some(request.exec_id.clone()), pid, request.terminal, streams);
         process.stdin_once = true;
         process.listen(&self.poller);
         self.remembered.retain(|(name, _)| *name != request.exec_id);
         self.processes.insert(key, process);
-        self.become_stream(id, key, request.attach, &Reply::Started { pid });
-        Ok(())
+        if let Some(client) = client {
+            self.become_stream(client, key, request.attach, &Reply::Started { pid });
+        }
+        key
     }
 
     /// From its next byte on, the connection is the streams of a process.

@@ -77,6 +77,18 @@ impl PluginClient {
         Activation::decode(&body).map_err(|error| DriverError::internal(format!("Plugin.Activate: {error}")))
     }
 
+    /// The same once the plugin answers, which one that was just started takes a moment to do. After five seconds
+    /// without an answer it is why there is none.
+    pub async fn awake(self) -> Result<Self, DriverError> {
+        for _ in 1..500 {
+            if self.activate().await.is_ok() {
+                return Ok(self);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.activate().await.map(|_| self)
+    }
+
     /// Whether somebody listens there.
     pub async fn reach(&self) -> io::Result<()> {
         let connected = async {

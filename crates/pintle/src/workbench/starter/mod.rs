@@ -21,12 +21,12 @@ pub fn rust(kind: Kind) -> &'static str {
 /// The text of the Rust example's test.
 pub const TEST: &str = include_str!("conformance.rs");
 
-/// The text of the Python example.
+/// The text of the Python example: the driver, and how it is served.
 pub fn python(kind: Kind) -> &'static str {
     match kind {
-        Kind::Volume => include_str!("volume.py"),
-        Kind::Network => include_str!("network.py"),
-        Kind::Ipam => include_str!("ipam.py"),
+        Kind::Volume => concat!(include_str!("volume.py"), include_str!("serve.py")),
+        Kind::Network => concat!(include_str!("network.py"), include_str!("serve.py")),
+        Kind::Ipam => concat!(include_str!("ipam.py"), include_str!("serve.py")),
     }
 }
 

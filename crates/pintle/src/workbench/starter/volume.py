@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 SOCKET = os.environ.get("PLUGIN_NAME", "/run/docker/plugins/starter.sock")
 ROOT = os.environ.get("ROOT", "/mnt/volumes")
 holders = {}  # who has which volume mounted
-turn = threading.Lock()
+os.makedirs(ROOT, exist_ok=True)
 
 
 def path(name, must_exist=True):
@@ -23,7 +23,8 @@ def volume(name):
     return {"Name": name, "Mountpoint": where if holders.get(name) else ""}
 
 
-def call(method, name, request):
+def call(method, request):
+    name = request.get("Name", "")
     if method == "/Plugin.Activate":
         return {"Implements": ["VolumeDriver"]}
     if method == "/VolumeDriver.Capabilities":
@@ -54,33 +55,3 @@ def call(method, name, request):
     return {}
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        request = json.loads(body or "{}")
-        try:
-            with turn:
-                status, answer = 200, call(self.path, request.get("Name", ""), request)
-        except Exception as error:
-            status, answer = 500, {"Err": str(error)}
-        data = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def address_string(self):
-        return "engine"
-
-
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
-os.makedirs(os.path.dirname(SOCKET), mode=0o755, exist_ok=True)
-os.umask(0o077)  # only root may connect
-if os.path.exists(SOCKET):
-    os.unlink(SOCKET)
-os.makedirs(ROOT, exist_ok=True)
-Server(SOCKET, Handler).serve_forever()
