@@ -49,10 +49,11 @@ func exists(link string) bool {
 }
 
 func remove(link string) error {
-	if !exists(link) {
-		return nil
+	// With its sandbox the kernel removes it too, at any moment.
+	if err := ip("link", "del", link); err != nil && exists(link) {
+		return err
 	}
-	return ip("link", "del", link)
+	return nil
 }
 
 func bridge(id string) string { return "gb" + id[:10] }
