@@ -104,8 +104,13 @@ async fn answer(
         }
         // The connection learns where the next request may begin.
         let watched = Watched { body, signals };
-        Lingering { body: Some(watched), tasks: app.tasks.clone(), draining: app.draining.clone() }
-            .boxed_unsync()
+        Lingering {
+            body: Some(watched),
+            runtime: tokio::runtime::Handle::current(),
+            tasks: app.tasks.clone(),
+            draining: app.draining.clone(),
+        }
+        .boxed_unsync()
     });
     let (parts, body) = request.into_parts();
     let path = query::decode(parts.uri.path(), false);
@@ -217,6 +222,8 @@ impl Drop for Watched {
 struct Lingering {
     /// `None` only while this is dropped.
     body: Option<Watched>,
+    /// It may be dropped by a thread that has none.
+    runtime: tokio::runtime::Handle,
     tasks: TaskTracker,
     draining: CancellationToken,
 }
@@ -246,7 +253,6 @@ impl Drop for Lingering {
         let Some(mut body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body)) else {
             return;
         };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let draining = self.draining.clone();
         self.tasks.spawn_on(
             async move {
@@ -256,7 +262,7 @@ impl Drop for Lingering {
                     _ = tokio::time::timeout(LINGER, read) => {}
                 }
             },
-            &runtime,
+            &self.runtime,
         );
     }
 }

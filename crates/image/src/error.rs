@@ -46,6 +46,18 @@ impl ImageError {
         self.kind
     }
 
+    /// Whether there is no room for what was to be written.
+    pub fn is_full(&self) -> bool {
+        let mut cause = self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<std::io::Error>() {
+                return is_full(error);
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
@@ -88,6 +100,11 @@ impl ImageError {
         };
         Self::new(kind, format!("{doing} {}: {error}", path.display())).because(error)
     }
+}
+
+/// Whether there is no room for what was to be written.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 impl From<pintle_store::StoreError> for ImageError {

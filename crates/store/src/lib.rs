@@ -3,15 +3,21 @@
 //! A [`Store`] is one embedded database file. A [`Table`] holds records of one type by name. Every write is
 //! durable when it returns: `kill -9` afterwards loses nothing. Several writes that must agree go into one
 //! [`Store::write`]. Records are JSON, so that a newer engine reads what an older one wrote and the other way
-//! round (`#[serde(default)]` on every field that appeared later). Calls block for one disk flush, usually
-//! well under a millisecond.
+//! round (`#[serde(default)]` on every field that appeared later); what cannot be had that way changes the
+//! [version](version) and migrates. Calls block for one disk flush, usually well under a millisecond.
+//!
+//! A write that finds the disk full fails, and writes nothing. The next one finds the store as it was before.
 
 pub mod failpoint;
+mod file;
+pub mod version;
 
 use std::{marker::PhantomData, path::Path, sync::Arc};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use serde::{Serialize, de::DeserializeOwned};
+
+use self::file::Held;
 
 /// Why the store could not do it. All of these are the disk's or the file's fault, never the caller's.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +35,17 @@ pub enum StoreError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// A newer engine wrote it in a way that this one does not know.
+    #[error(
+        "the engine's store has version {found} and this engine knows versions up to {known}: a newer pintle wrote \
+         it; run that one again, or use another data root"
+    )]
+    Newer {
+        /// What the file says.
+        found: u32,
+        /// The newest that this engine can read.
+        known: u32,
+    },
 }
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
@@ -40,29 +57,21 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 /// One embedded database file. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    db: Arc<Database>,
+    held: Arc<Held>,
 }
 
 impl Store {
-    /// Opens the file, making it if there is none. One process at a time may hold it.
+    /// Opens the file, making it if there is none, and brings its records to today's [version]. One process at a
+    /// time may hold it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if !path.try_exists()? {
-            // A database that is half made is none: it gets its name when it is whole.
-            let fresh = path.with_extension("new");
-            match std::fs::remove_file(&fresh) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            }
-            drop(Database::create(&fresh)?);
-            std::fs::rename(&fresh, path)?;
-        }
-        Ok(Self { db: Arc::new(Database::create(path)?) })
+        let store = Self { held: Arc::new(Held::file(path)?) };
+        version::settle(&store, version::STEPS)?;
+        Ok(store)
     }
 
     /// A store that is gone when dropped, for tests.
     pub fn in_memory() -> Result<Self, StoreError> {
-        let backend = redb::backends::InMemoryBackend::new();
-        Ok(Self { db: Arc::new(Database::builder().create_with_backend(backend)?) })
+        Ok(Self { held: Arc::new(Held::memory()?) })
     }
 
     /// The table called `name`, which holds `T`s.
@@ -70,15 +79,18 @@ impl Store {
         Table { store: self.clone(), name, records: PhantomData }
     }
 
-    /// Runs `change` and commits all that it wrote, or nothing.
+    /// Runs `change` and commits all that it wrote, or nothing. `change` must not ask the store by another way.
     pub fn write<R>(
         &self,
         change: impl FnOnce(&mut Transaction) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let mut transaction = Transaction { inner: self.db.begin_write()? };
-        let result = change(&mut transaction)?;
-        transaction.inner.commit()?;
-        Ok(result)
+        self.held.with(|database| {
+            let mut transaction = Transaction { inner: database.begin_write()? };
+            let result = change(&mut transaction)?;
+            transaction.inner.commit()?;
+            self.held.reserve();
+            Ok(result)
+        })
     }
 }
 
@@ -99,6 +111,18 @@ impl Transaction {
     pub fn delete<T>(&mut self, table: &Table<T>, key: &str) -> Result<(), StoreError> {
         self.inner.open_table(table.definition())?.remove(key)?;
         Ok(())
+    }
+
+    /// Every record with its key, as the changes so far have left them.
+    pub fn list<T: DeserializeOwned>(&self, table: &Table<T>) -> Result<Vec<(String, T)>, StoreError> {
+        let mut records = Vec::new();
+        for entry in self.inner.open_table(table.definition())?.iter()? {
+            let (key, bytes) = entry?;
+            let record = serde_json::from_slice(bytes.value())
+                .map_err(|source| table.unreadable(key.value(), source))?;
+            records.push((key.value().to_owned(), record));
+        }
+        Ok(records)
     }
 }
 
@@ -128,22 +152,24 @@ impl<T> Table<T> {
 impl<T: Serialize + DeserializeOwned> Table<T> {
     /// One record.
     pub fn get(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let Some(table) = self.readable()? else { return Ok(None) };
-        let Some(bytes) = table.get(key)? else { return Ok(None) };
-        serde_json::from_slice(bytes.value()).map(Some).map_err(|source| self.unreadable(key, source))
+        self.read(None, |table| {
+            let Some(bytes) = table.get(key)? else { return Ok(None) };
+            serde_json::from_slice(bytes.value()).map(Some).map_err(|source| self.unreadable(key, source))
+        })
     }
 
     /// Every record with its key, in the order of the keys.
     pub fn list(&self) -> Result<Vec<(String, T)>, StoreError> {
-        let Some(table) = self.readable()? else { return Ok(Vec::new()) };
-        let mut records = Vec::new();
-        for entry in table.iter()? {
-            let (key, bytes) = entry?;
-            let record = serde_json::from_slice(bytes.value())
-                .map_err(|source| self.unreadable(key.value(), source))?;
-            records.push((key.value().to_owned(), record));
-        }
-        Ok(records)
+        self.read(Vec::new(), |table| {
+            let mut records = Vec::new();
+            for entry in table.iter()? {
+                let (key, bytes) = entry?;
+                let record = serde_json::from_slice(bytes.value())
+                    .map_err(|source| self.unreadable(key.value(), source))?;
+                records.push((key.value().to_owned(), record));
+            }
+            Ok(records)
+        })
     }
 
     /// Writes one record durably, replacing what was there.
@@ -156,12 +182,17 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         self.store.write(|transaction| transaction.delete(self, key))
     }
 
-    fn readable(&self) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
-        match self.store.db.begin_read()?.open_table(self.definition()) {
-            Ok(table) => Ok(Some(table)),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+    /// Reads from the table; `nothing` if it was never written.
+    fn read<R>(
+        &self,
+        nothing: R,
+        look: impl FnOnce(&redb::ReadOnlyTable<&'static str, &'static [u8]>) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        self.store.held.with(|database| match database.begin_read()?.open_table(self.definition()) {
+            Ok(table) => look(&table),
+            Err(TableError::TableDoesNotExist(_)) => Ok(nothing),
             Err(error) => Err(error.into()),
-        }
+        })
     }
 }
 

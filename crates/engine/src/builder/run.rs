@@ -1,6 +1,7 @@
 //! `RUN`: a command in a container that lasts as long as the step.
 
 use pintle_image::{Commit, dockerfile::Command};
+use pintle_store::failpoint;
 use tokio::io::AsyncReadExt;
 
 use super::{Builder, Failed, stage::Build};
@@ -98,8 +99,10 @@ impl Build<'_> {
             ));
             return Err(Failed { error, code: Some(code) });
         }
+        failpoint!("engine.build.ran");
         let commit = Commit { created_by: told.clone(), ..self.commit_of(&told) };
         let made = self.builder.0.images.commit_rootfs(&id, &containers.dir(&id), commit).await?;
+        failpoint!("engine.build.committed");
         if self.request.remove {
             passing.remove().await?;
             self.out.output(format!("Removing intermediate container {short}\n"));

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Container, Containers, ExecSpec, ExecStart, ExecStarted, ExecView, State,
     cell::Cell,
-    names, oci,
+    failpoint, names, oci,
     service::{Shared, blocking},
 };
 use crate::EngineError;
@@ -187,6 +187,7 @@ async fn start_exec(
         console_size: start.console_size.or(spec.console_size),
     };
     let handle = task.exec(config).await?;
+    failpoint!("engine.exec.after_create");
     shared.announce(
         &container,
         format!("exec_start: {}", spec.cmd.join(" ")),

@@ -74,6 +74,10 @@ impl Shared {
             return Err(EngineError::not_found(format!("No such container: {}", cell.id)));
         }
         let cancel = cell.begin_start();
+        if cell.task().is_some() && !cell.snapshot().has_process() {
+            // The end of its last run could not be recorded.
+            self.release(cell, &cell.container().mounts).await;
+        }
         match self.advance(cell, event).await? {
             Ok(_) => {}
             Err(Refusal::Paused) => {

@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use pintle_runtime::{ExitStatus, Task};
 
-use super::{Effect, Event, cell::Cell, failpoint, service::Shared};
+use super::{Container, Effect, Event, State, cell::Cell, failpoint, service::Shared};
 use crate::volumes::DEFAULT;
+
+/// How long to wait before something that could not be recorded is tried again.
+const UNRECORDED: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Sees a task to its end.
@@ -41,14 +44,17 @@ impl Shared {
             effects.retain(|effect| *effect != Effect::AutoRemove);
         }
         // A removal that follows commits itself; until then the shim's record of the exit is there.
-        if !effects.contains(&Effect::AutoRemove)
-            && let Err(error) = self.records.put(Arc::clone(&container)).await
-        {
-            tracing::error!(container = %cell.id, %error, "its end could not be recorded");
-        }
-        failpoint!("engine.exit.after_record");
         if !effects.contains(&Effect::AutoRemove) {
-            self.release(cell, &container.mounts).await;
+            match self.records.put(Arc::clone(&container)).await {
+                Ok(()) => {
+                    failpoint!("engine.exit.after_record");
+                    self.release(cell, &container.mounts).await;
+                }
+                Err(error) => {
+                    tracing::error!(container = %cell.id, %error, "its end could not be recorded yet");
+                    self.record_later(cell, Arc::clone(&container));
+                }
+            }
         }
         self.end_execs(cell);
         if status.oom_killed {
@@ -61,23 +67,60 @@ impl Shared {
         self.follow_up(cell, &effects).await;
     }
 
+    /// Records an end that found the disk full as soon as it can be; until then the shim's record of it stays.
+    fn record_later(self: &Arc<Self>, cell: &Arc<Cell>, ended: Arc<Container>) {
+        let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
+        self.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(UNRECORDED) => {}
+                    () = shared.closing.cancelled() => return,
+                }
+                let _turn = cell.turn.lock().await;
+                let now = cell.snapshot();
+                if now.gone || now.has_process() {
+                    return;
+                }
+                // What was recorded since says it too.
+                if !Arc::ptr_eq(&now.container, &ended)
+                    || shared.records.put(Arc::clone(&ended)).await.is_ok()
+                {
+                    shared.release(&cell, &ended.mounts).await;
+                    return;
+                }
+            }
+        });
+    }
+
     /// Starts a container again after a delay, unless its life took another turn meanwhile.
     pub fn restart_after(self: &Arc<Self>, cell: &Arc<Cell>, delay: Duration) {
         let count = cell.container().life.restart_count;
         let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
         let mut seen = cell.watch();
         self.spawn(async move {
-            let other_life = seen.wait_for(|now| now.gone || now.container.life.restart_count != count);
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                _ = other_life => return,
-                () = shared.closing.cancelled() => return,
+            let mut delay = delay;
+            loop {
+                let other_life = seen.wait_for(|now| now.gone || now.container.life.restart_count != count);
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    _ = other_life => return,
+                    () = shared.closing.cancelled() => return,
+                }
+                let _turn = cell.turn.lock().await;
+                let waits = || {
+                    let now = cell.container();
+                    now.life.restart_count == count && matches!(now.life.state, State::Restarting(_))
+                };
+                if !waits() {
+                    return;
+                }
+                shared.restart_due(&cell).await;
+                // A start leads on, well or not, unless it could not even be recorded.
+                if !waits() {
+                    return;
+                }
+                delay = delay.max(UNRECORDED);
             }
-            let _turn = cell.turn.lock().await;
-            if cell.container().life.restart_count != count {
-                return;
-            }
-            shared.restart_due(&cell).await;
         });
     }
 
@@ -104,7 +147,7 @@ impl Shared {
             }
             let _turn = cell.turn.lock().await;
             let event = match cell.container().life.state {
-                super::State::Restarting(_) => Event::RestartDue,
+                State::Restarting(_) => Event::RestartDue,
                 _ => Event::Start,
             };
             if let Err(error) = shared.start_held(&cell, event).await {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Container, ContainerSpec, Containers, Resources, State, Update, cell::Cell, check, limits, names, oci,
-    service::Shared,
+    Container, ContainerSpec, Containers, Resources, State, Update, cell::Cell, check, failpoint, limits,
+    names, oci, service::Shared,
 };
 use crate::EngineError;
 
@@ -55,6 +55,7 @@ impl Shared {
             self.index().release(new_name, &cell.id);
             return Err(error);
         }
+        failpoint!("engine.rename.after_record");
         self.index().release(&container.name, &cell.id);
         cell.show(Arc::clone(&renamed));
         self.networks.rename(&renamed).await?;

@@ -47,6 +47,11 @@ impl Writer {
         Digest::from_raw(&self.hasher.clone().finalize())
     }
 
+    /// Leaves nothing behind when it is dropped, not even what a download could go on from.
+    pub(crate) fn give_up(&mut self) {
+        self.keep = false;
+    }
+
     /// Throws away what was written and begins again.
     pub fn restart(&mut self) -> Result<(), ImageError> {
         self.file.set_len(0).map_err(|error| ImageError::io("emptying", &self.path, error))?;

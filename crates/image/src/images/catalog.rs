@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use pintle_store::Table;
+use pintle_store::{Table, failpoint};
 use serde::{Deserialize, Serialize};
 
 use super::{Images, rootfs::RootfsRecord};
@@ -191,6 +191,7 @@ impl Images {
             }
             self.0.blobs.retire_in(transaction, &leaving, &dropped)
         })?;
+        failpoint!("image.record.stored");
         self.0.blobs.release(&leaving)?;
         let mut catalog = self.catalog_mut();
         catalog.images.insert(id.clone(), Known { record, config, raw: raw.into() });

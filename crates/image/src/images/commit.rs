@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pintle_store::failpoint;
+
 use super::{
     Images,
     catalog::{Known, Record, RecordLayer},
@@ -94,6 +96,7 @@ impl Images {
             return self.child(parent.as_ref(), None, commit, &mut arrivals);
         }
         let (blob, _) = arrivals.commit(writer)?;
+        failpoint!("image.commit.packed");
         self.child(parent.as_ref(), Some(&blob), commit, &mut arrivals)
     }
 
@@ -132,6 +135,7 @@ impl Images {
                 chain_ids(&diff_ids).pop().ok_or_else(|| ImageError::internal("a chain without end"))?;
             self.0.layers.place(unplaced, &chain)?;
             self.0.layers.flush()?;
+            failpoint!("image.commit.placed");
         }
         record.parent = parent.cloned();
         record.step = commit.step;

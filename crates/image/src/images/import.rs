@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use pintle_store::failpoint;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
@@ -14,6 +15,7 @@ use crate::{
     ContainerConfig, ImageConfig, ImageError, ImageId, Platform, Progress, Reference,
     blobs::Arrivals,
     config::{History, RootFs},
+    error::is_full,
 };
 
 impl Images {
@@ -66,6 +68,7 @@ impl Images {
         }
         let mut arrivals = self.0.blobs.arrivals();
         let (blob, _) = arrivals.commit(writer)?;
+        failpoint!("image.import.arrived");
         let id = self.make(&blob, name, config, message, platform, &mut arrivals)?;
         progress.message(id.to_string());
         Ok(id)
@@ -86,6 +89,7 @@ impl Images {
             Record { layers: vec![RecordLayer::new(&unplaced.layer, descriptor)], ..Record::default() };
         self.0.layers.place(unplaced, &diff_id)?;
         self.0.layers.flush()?;
+        failpoint!("image.import.placed");
         let created = Some(chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true));
         let config = ImageConfig {
             created: created.clone(),
@@ -107,9 +111,8 @@ impl Images {
 
 fn failed(error: io::Error) -> ImageError {
     // What breaks off is the sender's affair; a disk that is full is not.
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull => crate::ErrorKind::Internal,
-        _ => crate::ErrorKind::InvalidArgument,
-    };
-    ImageError::new(kind, format!("reading the archive: {error}")).because(error)
+    if is_full(&error) {
+        return ImageError::internal(format!("storing the archive: {error}")).because(error);
+    }
+    ImageError::invalid(format!("reading the archive: {error}")).because(error)
 }

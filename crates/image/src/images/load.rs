@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write as _},
 };
 
+use pintle_store::failpoint;
 use serde::Deserialize;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
@@ -19,6 +20,7 @@ use crate::{
     blobs::Arrivals,
     config::null_is_default,
     digest::chain_ids,
+    error::is_full,
     manifest::{DOCKER_LAYER, Document, Index, MAX_CONFIG, MAX_MANIFEST, OCI_LAYER},
     progress::Bar,
 };
@@ -73,6 +75,7 @@ impl Images {
         let work = self.work();
         let limits = self.options().limits.clone();
         let (mut archive, _) = inflate(reader, &limits, |reader| Archive::read(&self.0.blobs, reader))?;
+        failpoint!("image.load.read");
         let result = match archive.read_file("manifest.json", MAX_CONFIG)? {
             Some(manifest) => self.load_docker(&mut archive, &manifest, progress),
             None => match archive.read_file("index.json", MAX_MANIFEST)? {
@@ -179,6 +182,7 @@ impl Images {
             layers.push(self.place_layer(chain, diff_id, &digest, size, progress)?);
         }
         self.0.layers.flush()?;
+        failpoint!("image.load.placed");
         let record = Record { layers, manifest, ..Record::default() };
         self.commit_image(&id, raw, record, &names, None)?;
         for name in &names {
@@ -394,6 +398,9 @@ fn here(index: &Index) -> Result<&Descriptor, ImageError> {
 fn read_failed(error: io::Error) -> ImageError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => ImageError::corrupt("archive ends early: unexpected EOF"),
+        _ if is_full(&error) => {
+            ImageError::internal(format!("storing the archive's files: {error}")).because(error)
+        }
         _ => ImageError::internal(format!("reading the archive: {error}")).because(error),
     }
 }

@@ -46,10 +46,15 @@ impl Images {
         for holder in
             self.0.blobs.holders()?.into_keys().filter(|holder| holder.starts_with(super::pull::UNFINISHED))
         {
-            freed += self.0.blobs.release(&holder)?;
+            freed += self.give_up(&holder)?;
         }
-        // What they had unpacked goes as well.
+        Ok(freed + self.0.blobs.clear_partial()?)
+    }
+
+    /// Gives up one pull, with what it had unpacked. Returns the bytes freed.
+    pub(super) fn give_up(&self, unfinished: &str) -> Result<u64, ImageError> {
+        let freed = self.0.blobs.release(unfinished)?;
         let layers = self.collect_layers()?;
-        Ok(freed + self.0.blobs.clear_partial()? + layers.iter().map(|(_, size)| size).sum::<u64>())
+        Ok(freed + layers.iter().map(|(_, size)| size).sum::<u64>())
     }
 }

@@ -40,9 +40,19 @@ impl Images {
         let resolved = self.0.registry.resolve(&reference, auth, Scope::Repository, platform).await?;
         progress.status(&shown, format!("Pulling from {}", reference.path()));
         let finished = format!("{UNFINISHED}{}", resolved.manifest_digest.hex());
-        let (raw, config) = self.pull_config(&reference, auth, &resolved, platform, &finished).await?;
-        failpoint!("image.pull.accepted");
-        let layers = self.pull_layers(&reference, auth, &resolved, &config, progress).await?;
+        let arrived = self.pull_content(&reference, auth, &resolved, platform, &finished, progress).await;
+        let (raw, layers) = match arrived {
+            Err(error) if error.is_full() => {
+                // What would spare the next try some work keeps everybody else from working.
+                drop(work);
+                let images = self.clone();
+                if let Err(left) = tokio::task::spawn_blocking(move || images.give_up(&finished)).await? {
+                    tracing::warn!(%left, "what was pulled onto a full disk stays for now");
+                }
+                return Err(error);
+            }
+            arrived => arrived?,
+        };
         let id = ImageId::from(resolved.manifest.config.digest.clone());
         let mut names = vec![reference.with_digest(resolved.digest.clone())];
         if reference.digest().is_none() {
@@ -71,6 +81,21 @@ impl Images {
         let what = if newer { "Downloaded newer image for" } else { "Image is up to date for" };
         progress.message(format!("Status: {what} {}", reference.familiar()));
         Ok(Pulled { id, digest: resolved.digest, newer })
+    }
+
+    /// Fetches everything: the configuration as it is, and the layers, unpacked.
+    async fn pull_content(
+        &self,
+        reference: &Reference,
+        auth: &Auth,
+        resolved: &Resolved,
+        platform: Option<&Platform>,
+        finished: &str,
+        progress: &Progress,
+    ) -> Result<(Vec<u8>, Vec<RecordLayer>), ImageError> {
+        let (raw, config) = self.pull_config(reference, auth, resolved, platform, finished).await?;
+        failpoint!("image.pull.accepted");
+        Ok((raw, self.pull_layers(reference, auth, resolved, &config, progress).await?))
     }
 
     /// Fetches the configuration, and refuses what is not an image for here before anything large moves.

@@ -1,5 +1,7 @@
 //! Removing names and images, with Docker's rules about what stands in the way.
 
+use pintle_store::failpoint;
+
 use super::{
     Holder, Images, Removed,
     catalog::holder,
@@ -35,11 +37,13 @@ impl Images {
         if gone.is_empty() {
             return Ok(removed);
         }
+        failpoint!("image.remove.forgotten");
         let images = self.clone();
         tokio::task::spawn_blocking(move || {
             for gone in &gone {
                 images.0.blobs.release(&gone.holder)?;
             }
+            failpoint!("image.remove.released");
             let mut layers = images.collect_layers()?;
             for gone in &gone {
                 for chain in gone.chains.iter().rev() {

@@ -13,7 +13,10 @@ use super::{
     Registry, Scope,
     session::{Refusal, Session, transport},
 };
-use crate::{Auth, Descriptor, ErrorKind, ImageError, Progress, Reference, blobs::Writer, progress::Bar};
+use crate::{
+    Auth, Descriptor, ErrorKind, ImageError, Progress, Reference, blobs::Writer, error::is_full,
+    progress::Bar,
+};
 
 /// Chunks between the network and the disk.
 const CHUNKS_AHEAD: usize = 64;
@@ -229,6 +232,9 @@ impl Attempt<'_> {
 fn write(mut download: Download, mut receiver: mpsc::Receiver<Bytes>) -> (Download, Result<(), ImageError>) {
     while let Some(chunk) = receiver.blocking_recv() {
         if let Err(error) = download.writer.write_all(&chunk) {
+            if is_full(&error) {
+                download.writer.give_up();
+            }
             return (
                 download,
                 Err(ImageError::internal(format!("writing a download: {error}")).because(error)),

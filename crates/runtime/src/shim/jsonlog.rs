@@ -27,6 +27,10 @@ pub(super) struct JsonLog {
     /// An unfinished line of stdout and of stderr.
     partial: [Vec<u8>; 2],
     attrs: String,
+    /// Bytes that a full disk did not take, since it last took some.
+    lost: u64,
+    /// The file ends in a part of a line.
+    torn: bool,
 }
 
 impl JsonLog {
@@ -44,6 +48,8 @@ impl JsonLog {
             pending: Vec::new(),
             partial: [Vec::new(), Vec::new()],
             attrs,
+            lost: 0,
+            torn: false,
         })
     }
 
@@ -129,17 +135,32 @@ impl JsonLog {
             return;
         }
         if let Some(file) = &mut self.file {
-            match file.write_all(&self.pending) {
-                Ok(()) => self.size += self.pending.len() as u64,
+            // What follows a part of a line must not become part of it; readers pass over what is no record.
+            let written = match self.torn {
+                true => file.write_all(b"\n").and_then(|()| file.write_all(&self.pending)),
+                false => file.write_all(&self.pending),
+            };
+            let size = file.metadata().map_or(self.size, |metadata| metadata.len());
+            let whole = self.pending.len() as u64;
+            match written {
+                Ok(()) => {
+                    if self.lost > 0 {
+                        let path = self.config.path.display();
+                        eprintln!("writing {path}: works again; {} bytes of log are lost", self.lost);
+                    }
+                    (self.lost, self.torn) = (0, false);
+                }
                 Err(error) => {
-                    eprintln!(
-                        "writing {}: {error}; {} bytes of log are lost",
-                        self.config.path.display(),
-                        self.pending.len()
-                    );
-                    self.size = file.metadata().map_or(self.size, |m| m.len());
+                    // Said once, not with every line: what is said here is in memory, on most machines.
+                    if self.lost == 0 {
+                        eprintln!("writing {}: {error}; log is being lost", self.config.path.display());
+                    }
+                    let fresh = size.saturating_sub(self.size);
+                    self.lost += whole.saturating_sub(fresh);
+                    self.torn |= fresh > 0;
                 }
             }
+            self.size = size;
         }
         self.pending.clear();
         if self.pending.capacity() > BATCH {
@@ -339,6 +360,29 @@ mod tests {
         log.finish();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(fs::metadata(dir.path().join("c-json.log")).unwrap().len() < 1200);
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_and_tears_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c-json.log");
+        let mut log = log(&dir, None, 1);
+        log.take(0, b"one\n");
+        log.flush();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let file = log.file.replace(full);
+        log.take(0, b"two\n");
+        log.flush();
+        assert!(log.lost > 0);
+        // As much of a line as there was room for.
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"log\":\"tor").unwrap();
+        (log.file, log.torn) = (file, true);
+        log.take(0, b"three\n");
+        log.finish();
+        assert_eq!(log.lost, 0);
+        let text = fs::read_to_string(&path).unwrap();
+        let read: Vec<&str> = text.lines().collect();
+        assert!(read.len() == 3 && read[0].contains("one") && read[2].contains("three"), "{text}");
     }
 
     proptest! {
