@@ -227,6 +227,46 @@ fn the_matrix_on_gvisor() {
 }
 
 #[test]
+fn the_matrix_on_pintles_own_command_line() {
+    let mut house = House::new(
+        |_| json!({"runtimes": {"oci": {"path": crate::harness::PINTLE, "runtimeArgs": ["oci"]}}}),
+    );
+    matrix(&mut house, "oci", &[]);
+}
+
+#[test]
+fn dockerd_runs_containers_on_pintle() {
+    let dir = tempfile::Builder::new().prefix("pintle-runtimes-").tempdir_in("/tmp").unwrap();
+    let file = dir.path().join("daemon.json");
+    let settings = json!({"runtimes": {"pintle": {"path": crate::harness::PINTLE, "runtimeArgs": ["oci"]}}});
+    fs::write(&file, settings.to_string()).unwrap();
+    let engine = Engine::start(Kind::Dockerd, Client::Docker, &["--config-file", file.to_str().unwrap()]);
+    engine.busybox("alpine");
+    let on = "--network none --runtime pintle";
+    assert_eq!(engine.sh(&format!("echo through | docker run -i --rm {on} alpine cat")).ok(), "through");
+    assert_eq!(engine.sh(&format!("docker run --rm {on} alpine sh -c 'exit 42'")).code, 42);
+    let missing = engine.sh(&format!("docker run --rm {on} alpine nosuch"));
+    assert!(missing.code == 127 && missing.stderr.contains("executable file not found"), "{missing:?}");
+    let tty =
+        format!("script -qec 'docker run --rm -t {on} alpine sh -c \"test -t 1 && stty size\"' /dev/null");
+    assert!(!engine.sh(&tty).ok().is_empty());
+    // Docker's filter of system calls holds, for those that join too.
+    engine.sh(&format!("docker run -d --name box -m 64m {on} alpine sleep 1000")).ok();
+    let mode = "grep -E 'Seccomp:|CapBnd' /proc/self/status";
+    let confined = engine.sh(&format!("docker exec box {mode}")).ok();
+    assert!(confined.contains("Seccomp:\t2") && confined.contains("00000000a80425fb"), "{confined}");
+    assert_eq!(engine.sh(&format!("docker run --rm {on} alpine {mode}")).ok(), confined);
+    assert_eq!(engine.sh("docker exec -u user -e A=b box sh -c 'id -u; echo $A'").ok(), "1000\nb");
+    assert_eq!(engine.sh("docker exec box sh -c 'exit 9'").code, 9);
+    assert!(engine.sh("docker stats --no-stream --format '{{.MemUsage}}' box").ok().ends_with("/ 64MiB"));
+    engine.sh("docker pause box && docker unpause box && docker update --pids-limit 50 box").ok();
+    assert!(engine.sh("docker top box").ok().contains("sleep"));
+    engine.sh("docker stop -t 1 box").ok();
+    assert_eq!(engine.sh("docker inspect -f '{{.State.ExitCode}}' box").ok(), "137");
+    engine.sh("docker start box && docker rm -f box").ok();
+}
+
+#[test]
 #[ignore = "youki takes minutes to build: tests/peers/youki installs it and runs this"]
 fn the_matrix_on_youki() {
     let mut house = House::new(|_| json!({"runtimes": {"youki": {"path": program("youki")}}}));

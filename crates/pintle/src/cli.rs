@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::client::{Selection, TlsFiles};
 use crate::commands::{
-    Done, completion, container, image, inspect, network, plugin, runtime, system, volume,
+    Done, completion, container, image, inspect, network, oci, plugin, runtime, system, volume,
 };
 use crate::context::Context;
 use crate::credentials::ConfigFile;
@@ -169,6 +169,8 @@ pub enum Command {
     /// Manage OCI runtimes
     #[command(subcommand)]
     Runtime(runtime::RuntimeCommand),
+    /// Be an OCI runtime for another engine, by runc's command line
+    Oci(Box<oci::Oci>),
     /// Manage the engine
     #[command(subcommand)]
     System(system::SystemCommand),
@@ -257,10 +259,10 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs any command but the daemon, which has a runtime of its own.
+    /// Runs any command but those that need a process without threads.
     pub async fn run(self, context: &Context) -> Done {
         match self {
-            Self::Daemon(_) => Ok(()),
+            Self::Daemon(_) | Self::Oci(_) => Ok(()),
             Self::Quickstart(c) => c.run().await,
             Self::Plugin(c) => Box::pin(c.run(context)).await,
             Self::Volume(c) => Box::pin(c.run(context)).await,

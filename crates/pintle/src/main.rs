@@ -89,6 +89,9 @@ fn run(as_plugin: bool, args: Vec<OsString>) -> anyhow::Result<()> {
     if let Command::Daemon(options) = cli.command {
         return pintle_daemon::run(*options);
     }
+    if let Command::Oci(oci) = cli.command {
+        return oci.run();
+    }
     terminal::restore_on_panic();
     if as_plugin {
         docker_plugin::end_with_client();

@@ -10,10 +10,11 @@
 //! | [`seccomp`] | Docker's profile format, its default profile, and a compiler to classic BPF |
 //! | [`spec`] | the pieces of a default container spec, and the guards every spec passes |
 //! | [`external`] | runtimes that are programs of their own: their names, what they can do, calling them |
+//! | [`oci`] | the embedded runtime by the OCI command line, for others |
 //! | [`quota`] | how much a directory may hold, where the file system counts it |
 //! | [`cgroup`] | detection, limits, freezing, killing, statistics, removal, for v1, hybrid and v2 |
 //!
-//! Only the shim touches a container's state through libcontainer: that library forks and allocates in the
+//! Only the shim, or a verb of the OCI command line, touches a container's state through libcontainer: that library forks and allocates in the
 //! child, which is sound only in a process with one thread.
 
 mod bundle;
@@ -25,6 +26,7 @@ mod control;
 mod error;
 pub mod external;
 pub mod init;
+pub mod oci;
 mod plan;
 pub mod quota;
 mod runtime;

@@ -7,6 +7,7 @@ pub mod filter;
 pub mod image;
 pub mod inspect;
 pub mod network;
+pub mod oci;
 pub mod plugin;
 pub mod prompt;
 pub mod runtime;

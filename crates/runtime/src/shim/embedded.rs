@@ -1,7 +1,7 @@
 //! The embedded runtime, fenced in: creating the container and running processes in it.
 
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -10,14 +10,13 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
-use rustix::pipe::{PipeFlags, pipe_with};
-use serde::Deserialize;
 
 use super::late;
-use super::launch::{Launch, Refusal};
+use super::launch::Launch;
 use super::propagation::{self, Outside};
+use super::report::{Report, chain};
 use super::stage::{OomScore, Stage, Streams};
-use super::witness::{Listening, Remark};
+use super::witness::Listening;
 use crate::bundle::{CapabilityMasks, Manifest, TaskDir};
 use crate::cgroup::Group;
 use crate::control::ExecRequest;
@@ -63,7 +62,7 @@ impl Embedded {
         let launch = Launch {
             capabilities: manifest.capabilities,
             filter: filter.clone(),
-            report: stage.report.1.as_raw_fd(),
+            report: stage.report.writer(),
             close,
             terminal: manifest.terminal.then_some(manifest.console_size),
             init: true,
@@ -71,7 +70,7 @@ impl Embedded {
         let score = OomScore::set(manifest.oom_score_adj)?;
         let (builder, shim_side) = stage.builder(&manifest.id, &state, launch)?;
         let outside = Outside::enter(&spec)?;
-        let listening = Listening::on(shim_side.report.1.as_raw_fd());
+        let listening = Listening::on(shim_side.report.writer());
         let built = builder.as_init(dir.path()).with_systemd(false).with_detach(true).build();
         drop(listening);
         drop(outside);
@@ -133,7 +132,7 @@ impl Embedded {
         let launch = Launch {
             capabilities,
             filter: self.filter.clone(),
-            report: stage.report.1.as_raw_fd(),
+            report: stage.report.writer(),
             close: Vec::new(),
             terminal: request.terminal.then_some(request.console_size),
             init: false,
@@ -141,7 +140,7 @@ impl Embedded {
         let score = OomScore::set(manifest.oom_score_adj)?;
         let built =
             stage.builder(&manifest.id, &self.dir.file("state"), launch).map(|(builder, shim_side)| {
-                let _listening = Listening::on(shim_side.report.1.as_raw_fd());
+                let _listening = Listening::on(shim_side.report.writer());
                 (builder.as_tenant().with_process(Some(&path)).with_detach(true).build(), shim_side)
             });
         score.restore();
@@ -185,7 +184,7 @@ impl Embedded {
 
 /// Fills in what an exec takes from its container, and the guards of [`crate::spec::harden`] for a process. Returns
 /// the capabilities it really gets.
-pub(super) fn complete(
+pub(crate) fn complete(
     process: &mut Process,
     terminal: bool,
     spec: &Spec,
@@ -223,25 +222,15 @@ pub(crate) fn ensure_home(process: &mut Process, rootfs: &Path) {
     process.set_env(Some(env));
 }
 
-/// What comes through the report pipe.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Report {
-    Refused(Refusal),
-    Remarked(Remark),
-}
-
 /// A process while it is being made, or what of it stays with the shim.
 struct Making {
     stage: Stage,
-    /// Reading and writing end of the pipe on which a command that cannot be run is reported.
-    report: (OwnedFd, OwnedFd),
+    report: Report,
 }
 
 impl Making {
     fn new(dir: &Path, terminal: bool, attach: Attach, uid: u32) -> Result<Self, RuntimeError> {
-        let report = pipe_with(PipeFlags::CLOEXEC).context(|| "making the report pipe".into())?;
-        Ok(Self { stage: Stage::new(dir, terminal, attach, uid)?, report })
+        Ok(Self { report: Report::new()?, stage: Stage::new(dir, terminal, attach, uid)? })
     }
 
     fn builder(
@@ -261,46 +250,12 @@ impl Making {
         Ok((builder, self))
     }
 
-    /// Why it did not work: the process's own report if there is one, else the runtime's.
+    /// Why it did not work.
     fn refused(self, error: &LibcontainerError, prefix: &str) -> RuntimeError {
-        let (read, write) = self.report;
-        drop(write);
-        let _ = rustix::io::ioctl_fionbio(&read, true);
-        let mut report = Vec::new();
-        let _ = std::fs::File::from(read).take(64 << 10).read_to_end(&mut report);
-        let mut remarks: Vec<String> = Vec::new();
-        for line in serde_json::Deserializer::from_slice(&report).into_iter::<Report>().flatten() {
-            match line {
-                Report::Refused(Refusal { code, message }) => {
-                    let message = format!("{prefix}: {message}: unknown");
-                    return RuntimeError::Command { code, message };
-                }
-                Report::Remarked(Remark { said }) if !remarks.contains(&said) => remarks.push(said),
-                Report::Remarked(_) => {}
-            }
-        }
-        // The first remarks are nearest to the cause.
-        remarks.truncate(3);
-        let causes = if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join("; ")) };
-        RuntimeError::Internal(format!("{prefix}: {}{causes}", chain(error)))
+        self.report.refused(error, prefix)
     }
 
     fn streams(self) -> Result<Streams, RuntimeError> {
         self.stage.streams()
     }
-}
-
-/// An error with its causes, which the embedded runtime keeps apart.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -20,17 +20,17 @@ use crate::error::{IoContext, RuntimeError};
 
 const FILE: &str = "late-mounts.json";
 /// What tells [`super::main`] that it runs as the hook.
-pub(super) const WORD: &str = "--late-mounts";
+pub(crate) const WORD: &str = "--late-mounts";
 
 /// How this shim was called, without the directory.
-pub(super) fn own_words() -> Vec<OsString> {
+pub(crate) fn own_words() -> Vec<OsString> {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     words.pop();
     words
 }
 
 /// Takes the mounts that must come late out of the spec, on disk too. `own` is how to call this shim.
-pub(super) fn divide(dir: &TaskDir, spec: &mut Spec, own: &[OsString]) -> Result<(), RuntimeError> {
+pub(crate) fn divide(dir: &TaskDir, spec: &mut Spec, own: &[OsString]) -> Result<(), RuntimeError> {
     let dev = Path::new("/dev");
     let mut mounts = spec.mounts().clone().unwrap_or_default();
     let is_bind = |mount: &Mount| {
@@ -67,7 +67,7 @@ pub(super) fn divide(dir: &TaskDir, spec: &mut Spec, own: &[OsString]) -> Result
 }
 
 /// The hook: runs in the container's mount namespace, with the host's root still in place.
-pub(super) fn carry_out(dir: &TaskDir) -> Result<(), RuntimeError> {
+pub(crate) fn carry_out(dir: &TaskDir) -> Result<(), RuntimeError> {
     let bytes = std::fs::read(dir.file(FILE)).context(|| format!("reading {FILE}"))?;
     let late: Vec<Mount> = serde_json::from_slice(&bytes)
         .map_err(|error| RuntimeError::Internal(format!("{FILE} is damaged: {error}")))?;

@@ -34,14 +34,14 @@ use crate::seccomp::Program;
 
 /// The command cannot be run: what the shim reads from the report pipe.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub code: i32,
     pub message: String,
 }
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Launch {
+pub(crate) struct Launch {
     pub capabilities: CapabilityMasks,
     pub filter: Option<Rc<Program>>,
     /// The writing end of the report pipe; open in the forked child only.

@@ -27,6 +27,7 @@ mod poller;
 mod process;
 mod program;
 mod propagation;
+mod report;
 mod requests;
 mod server;
 mod setup;
@@ -78,5 +79,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-pub(crate) use embedded::ensure_home;
-pub(crate) use launch::reason;
+pub(crate) use embedded::{complete, ensure_home};
+pub(crate) use late::divide;
+pub(crate) use launch::{Launch, reason};
+pub(crate) use propagation::{Outside, settle};
+pub(crate) use report::{Report, chain};
+pub(crate) use requests::signal;
+pub(crate) use stage::OomScore;
+pub(crate) use witness::{Listening, Witness};

@@ -26,13 +26,13 @@ use rustix::mount::{
 use crate::error::{IoContext, RuntimeError};
 
 /// In the container's outer namespace until dropped.
-pub(super) struct Outside {
+pub(crate) struct Outside {
     home: Option<File>,
 }
 
 impl Outside {
     /// Enters a namespace for making this container in, if it needs one. Before any thread exists.
-    pub(super) fn enter(spec: &Spec) -> Result<Self, RuntimeError> {
+    pub(crate) fn enter(spec: &Spec) -> Result<Self, RuntimeError> {
         let word = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
         if !matches!(word, Some("shared" | "rshared")) {
             return Ok(Self { home: None });
@@ -64,7 +64,7 @@ fn home() -> Result<File, RuntimeError> {
 }
 
 /// Gives each mount of a container that waits for its start the propagation that it asks for. Before any thread exists.
-pub(super) fn settle(spec: &Spec, pid: u32) -> Result<(), RuntimeError> {
+pub(crate) fn settle(spec: &Spec, pid: u32) -> Result<(), RuntimeError> {
     let namespaces =
         spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     let asked: Vec<_> = spec
@@ -100,7 +100,7 @@ pub(super) fn settle(spec: &Spec, pid: u32) -> Result<(), RuntimeError> {
 }
 
 /// What a mount's options say of its propagation, in their order.
-pub(super) fn words(mount: &Mount) -> impl Iterator<Item = MountPropagationFlags> + '_ {
+pub(crate) fn words(mount: &Mount) -> impl Iterator<Item = MountPropagationFlags> + '_ {
     mount.options().iter().flatten().filter_map(|option| {
         let (word, recursive) = match option.strip_prefix('r') {
             Some(word) => (word, MountPropagationFlags::REC),

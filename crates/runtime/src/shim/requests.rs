@@ -14,7 +14,7 @@ use crate::error::RuntimeError;
 use crate::task::Status;
 
 /// Sends a signal to a process that this shim has not reaped yet, so that the pid is still its own.
-pub(super) fn signal(pid: u32, number: i32) -> bool {
+pub(crate) fn signal(pid: u32, number: i32) -> bool {
     let Ok(pid) = i32::try_from(pid) else { return false };
     // Real-time signals have no name in nix, hence the raw number; 0 only asks.
     match nix::sys::signal::Signal::try_from(number) {

@@ -82,12 +82,12 @@ impl Stage {
 }
 
 /// The container's `oom_score_adj` is inherited from the shim, which must have its own back afterwards.
-pub(super) struct OomScore(Option<String>);
+pub(crate) struct OomScore(Option<String>);
 
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 impl OomScore {
-    pub(super) fn set(wanted: Option<i32>) -> Result<Self, RuntimeError> {
+    pub(crate) fn set(wanted: Option<i32>) -> Result<Self, RuntimeError> {
         let Some(wanted) = wanted else { return Ok(Self(None)) };
         let own = std::fs::read_to_string(OOM_SCORE).context(|| format!("reading {OOM_SCORE}"))?;
         if own.trim() == wanted.to_string() {
@@ -107,7 +107,7 @@ impl OomScore {
         Ok(Self(Some(own)))
     }
 
-    pub(super) fn restore(self) {
+    pub(crate) fn restore(self) {
         if let Some(own) = self.0
             && let Err(error) = std::fs::write(OOM_SCORE, own.trim())
         {

@@ -15,15 +15,15 @@ static REPORT: AtomicI32 = AtomicI32::new(-1);
 
 /// One remark, as it crosses the pipe.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Remark {
+pub(crate) struct Remark {
     pub said: String,
 }
 
 /// Listens for as long as it lives; for the forked child too.
-pub(super) struct Listening;
+pub(crate) struct Listening;
 
 impl Listening {
-    pub(super) fn on(report: RawFd) -> Self {
+    pub(crate) fn on(report: RawFd) -> Self {
         REPORT.store(report, Ordering::Relaxed);
         Self
     }
@@ -36,7 +36,7 @@ impl Drop for Listening {
 }
 
 /// Passes errors on, and nothing else.
-pub(super) struct Witness;
+pub(crate) struct Witness;
 
 impl Subscriber for Witness {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
