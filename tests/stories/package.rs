@@ -51,6 +51,8 @@ pub fn config(name: &str) -> Value {
 /// Installs and enables the example plugin under `name`.
 pub fn install(engine: &Engine, name: &str) {
     let folder = folder(engine, "volume-dirs", &built("volume-dirs"), &config("volume-dirs"));
+    // dockerd 20.10 refuses a package whose layer it has, so each has something of its own.
+    fs::write(folder.join("rootfs/name"), name).unwrap();
     engine.sh(&format!("docker plugin create {name} {}", folder.display())).ok();
     engine.sh(&format!("docker plugin enable {name}")).ok();
 }
