@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Client, Engine, Kind, processes_naming};
+use harness::{Client, Engine, Kind, processes_naming, raw_http};
 use measure::{call, compare, create, heading, median, millis, remove, row, run_true, start};
 use serde_json::{Value, json};
 
@@ -202,9 +202,13 @@ fn main() {
         median(
             (0..20)
                 .map(|_| {
+                    // The engine's time, not that of reading its JSON here.
                     let start = Instant::now();
-                    call(engine, "GET", "/containers/json?all=1", None);
-                    start.elapsed()
+                    let (status, _) =
+                        raw_http(&engine.socket(), "GET", "/containers/json?all=1", "", b"").unwrap();
+                    let took = start.elapsed();
+                    assert_eq!(status, 200);
+                    took
                 })
                 .collect(),
         )

@@ -3,6 +3,8 @@
 //!
 //! The crates go in as they are, tests apart; their manifests are written out without the workspace that they
 //! inherit from, and beside them goes the part of `Cargo.lock` that is theirs.
+//!
+//! It also has the binary lie at a fixed address: docs/adr/0006-no-position-independence.md.
 
 #![expect(clippy::panic, reason = "a build that cannot go on should say why")]
 
@@ -44,7 +46,18 @@ fn main() -> io::Result<()> {
     let _ = writeln!(out, "];\n\npub const LOCK: &str = {:?};", part_of_lock(&lock, &[ROOT_CRATE]));
     let both = part_of_lock(&lock, &[ROOT_CRATE, NETLINK]);
     let _ = writeln!(out, "\npub const LOCK_WITH_NETLINK: &str = {both:?};");
-    fs::write(PathBuf::from(variable("OUT_DIR")).join("sdk.rs"), out)
+    fs::write(PathBuf::from(variable("OUT_DIR")).join("sdk.rs"), out)?;
+    link_at_a_fixed_address();
+    Ok(())
+}
+
+/// Of what a C compiler is told about this, the last word counts.
+fn link_at_a_fixed_address() {
+    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if features.split(',').any(|feature| feature == "crt-static") {
+        println!("cargo:rustc-link-arg-bins=-no-pie");
+        println!("cargo:rustc-link-arg-bins=-static");
+    }
 }
 
 fn variable(name: &str) -> String {
