@@ -140,7 +140,7 @@ fn cpu_weight(shares: u64) -> u64 {
 }
 
 /// Block I/O weight 10 to 1000 to 1 to 10000, the OCI way.
-fn io_weight(weight: u16) -> u64 {
+pub(crate) fn io_weight(weight: u16) -> u64 {
     1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 

@@ -11,4 +11,5 @@ mod stats;
 
 pub use detect::{Available, Hierarchies, Setup};
 pub use group::Group;
+pub(crate) use limits::io_weight;
 pub use stats::{BlkioEntry, CpuStats, MemoryStats, PidsStats, Stats};

@@ -5,7 +5,7 @@ use std::path::Path;
 use libcontainer::oci_spec::runtime::{Capabilities, LinuxNamespaceType, Spec};
 
 use super::capability_sets;
-use crate::cgroup::Setup;
+use crate::cgroup::{Setup, io_weight};
 
 /// Rewrites what any runtime would misread, without changing what the spec means:
 ///
@@ -21,9 +21,13 @@ pub fn settle(spec: &mut Spec) {
 ///
 /// - `rootfsPropagation: rshared` and its like are unknown words: the `r` goes;
 /// - on v1 a read-only `/sys/fs/cgroup` is mounted writable: each controller becomes a read-only path;
+/// - on v2 it reckons the block I/O weight in 16 bits, which do not hold it: the kernel's own number is given;
 /// - seccomp is the shim's to load: it is left out here.
 pub fn harden(spec: &mut Spec, setup: Setup) {
     settle(spec);
+    if setup == Setup::Unified {
+        weigh(spec);
+    }
     let controllers = if setup == Setup::Unified { Vec::new() } else { v1_mount_points() };
     harden_with(spec, &controllers);
 }
@@ -72,6 +76,19 @@ fn harden_with(spec: &mut Spec, v1_controllers: &[String]) {
     }
 }
 
+/// Puts the weight in the words of the second version.
+fn weigh(spec: &mut Spec) {
+    let Some(resources) = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut()) else {
+        return;
+    };
+    let Some(mut block) = resources.block_io().clone() else { return };
+    let Some(weight) = block.weight().filter(|weight| *weight > 0) else { return };
+    block.set_weight(None);
+    let mut unified = resources.unified().clone().unwrap_or_default();
+    unified.entry("io.weight".to_owned()).or_insert_with(|| io_weight(weight).to_string());
+    resources.set_block_io(Some(block)).set_unified(Some(unified));
+}
+
 /// Where this machine mounts each v1 hierarchy, as the container will see it.
 fn v1_mount_points() -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -89,6 +106,8 @@ fn v1_mount_points() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use libcontainer::oci_spec::runtime::LinuxBlockIo;
+
     use super::*;
     use crate::spec::default_spec;
 
@@ -113,6 +132,21 @@ mod tests {
         let linux = spec.linux().as_ref().unwrap();
         assert_eq!(linux.rootfs_propagation().as_deref(), Some("shared"));
         assert!(linux.readonly_paths().as_ref().unwrap().contains(&"/sys/fs/cgroup/pids".to_owned()));
+    }
+
+    #[test]
+    fn a_weight_is_the_kernels_own_number() {
+        let mut spec = default_spec(Setup::Unified);
+        let mut block = LinuxBlockIo::default();
+        block.set_weight(Some(300));
+        let linux = spec.linux_mut().as_mut().unwrap();
+        let mut resources = linux.resources().clone().unwrap_or_default();
+        resources.set_block_io(Some(block));
+        linux.set_resources(Some(resources));
+        weigh(&mut spec);
+        let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
+        assert_eq!(resources.block_io().as_ref().unwrap().weight(), None);
+        assert_eq!(resources.unified().as_ref().unwrap()["io.weight"], "2930");
     }
 
     #[test]
