@@ -29,6 +29,7 @@ mod interop;
 mod ipam_leaks;
 mod kill_sweep;
 mod legacy;
+mod logs;
 mod many;
 mod neighbours;
 mod network_faults;

@@ -22,8 +22,8 @@ const LAYERS: [&[&str]; 5] = [
     &["daemon", "pintle"],
 ];
 
-/// Edges inside a layer that are meant.
-const SIDEWAYS: [(&str, &str); 1] = [("pintle", "daemon")];
+/// Edges inside a layer that are meant. The shim writes a log in a format that is `wire`'s.
+const SIDEWAYS: [(&str, &str); 2] = [("pintle", "daemon"), ("runtime", "wire")];
 
 fn layer(name: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&name))

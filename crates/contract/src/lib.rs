@@ -6,12 +6,14 @@
 
 mod error;
 pub mod ipam;
+pub mod log;
 pub mod network;
 mod value;
 pub mod volume;
 
 pub use error::{DriverError, ErrorKind};
 pub use ipam::IpamDriver;
+pub use log::{LogDriver, LogEntry, LogStream};
 pub use network::NetworkDriver;
 pub use value::Value;
 pub use volume::{CreateVolume, MountId, Scope, Volume, VolumeCapabilities, VolumeDriver};

@@ -16,7 +16,7 @@ use crate::{
 /// Names of volume drivers that are not plugins, for `/info`.
 pub(crate) const VOLUME_DRIVERS: &[&str] = &["local"];
 /// Log drivers.
-pub(crate) const LOG_DRIVERS: &[&str] = &["json-file", "none"];
+pub(crate) const LOG_DRIVERS: &[&str] = &["json-file", "local", "none"];
 
 /// The volume driver `local`.
 pub(crate) fn local_volumes(data_root: &Path) -> Result<Arc<dyn VolumeDriver>, DriverError> {

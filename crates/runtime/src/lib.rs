@@ -40,5 +40,6 @@ pub use external::{Binary, Chosen, Demand, Features, Known, Need};
 pub use libcontainer::oci_spec;
 pub use runtime::{Options, Runtime};
 pub use task::{
-    Attach, Exec, ExecConfig, ExitStatus, LogFile, Seccomp, Stats, Status, Task, TaskConfig, TaskState,
+    Attach, Exec, ExecConfig, ExitStatus, LogFile, LogFormat, Seccomp, Stats, Status, Task, TaskConfig,
+    TaskState,
 };

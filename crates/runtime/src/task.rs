@@ -35,7 +35,7 @@ pub struct TaskConfig {
     pub stdin_once: bool,
     /// Height and width of the terminal at the start.
     pub console_size: Option<(u16, u16)>,
-    /// Where output is kept, in Docker's json-file format; `None` keeps nothing.
+    /// Where output is kept; `None` keeps nothing.
     pub log: Option<LogFile>,
     /// Which system calls are allowed.
     pub seccomp: Seccomp,
@@ -79,7 +79,17 @@ impl TaskConfig {
     }
 }
 
-/// The json-file log that the shim writes.
+/// How the shim writes a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogFormat {
+    /// Docker's json-file.
+    #[default]
+    Json,
+    /// Docker's `local`.
+    Local,
+}
+
+/// The log that the shim writes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LogFile {
     /// The live file; rotated ones are `<path>.1`, `<path>.2` …
@@ -91,6 +101,9 @@ pub struct LogFile {
     /// Docker's `attrs` object, written into each line when not empty.
     #[serde(default)]
     pub attrs: BTreeMap<String, String>,
+    /// How.
+    #[serde(default)]
+    pub format: LogFormat,
 }
 
 /// The choice of `--security-opt seccomp=`.

@@ -10,6 +10,7 @@ pub mod config;
 mod failure;
 pub mod ipam;
 pub mod jsonc;
+pub mod log;
 pub mod network;
 pub mod object;
 pub mod spec;

@@ -318,8 +318,8 @@ fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
     {
         return refused("storage-driver", "only overlay2 is supported");
     }
-    if raw.log_driver.as_deref().is_some_and(|driver| !matches!(driver, "json-file" | "none")) {
-        return refused("log-driver", "only json-file and none are supported in this version");
+    if raw.log_driver.as_deref().is_some_and(|driver| !matches!(driver, "json-file" | "local" | "none")) {
+        return refused("log-driver", "only json-file, local and none are supported in this version");
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
     mode("cgroup namespace", &spec.cgroupns_mode, &["", "private", "host"])?;
     mode("user namespace", &spec.userns_mode, &["", "host"])?;
     match spec.log.driver.as_str() {
-        "" | "json-file" | "none" => {}
+        "" | "json-file" | "local" | "none" => {}
         other => {
             return Err(EngineError::invalid(format!("logger: no log driver named '{other}' is registered")));
         }

@@ -171,8 +171,13 @@ impl Shared {
         config.stdin_open = spec.open_stdin;
         config.stdin_once = spec.stdin_once;
         config.console_size = spec.console_size;
-        config.log = match self.log_path(&container) {
-            Some(path) => log_options::log_file(spec, path)?,
+        config.log = match self.log(&container) {
+            Some((path, _)) => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder).map_err(EngineError::from)?;
+                }
+                log_options::log_file(spec, path)?
+            }
             None => None,
         };
         config.seccomp = seccomp;

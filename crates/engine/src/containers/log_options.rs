@@ -1,18 +1,34 @@
-//! The options of the json-file log driver.
+//! Where a container's output is kept, and the options that say how.
 
 use std::path::PathBuf;
 
-use pintle_runtime::LogFile;
+use pintle_runtime::{LogFile, LogFormat};
 
 use super::ContainerSpec;
 use crate::EngineError;
 
+/// The file of a container's output below its own folder, and its format; `None` with the driver `none`.
+pub(super) fn place(spec: &ContainerSpec, id: &str) -> Option<(PathBuf, LogFormat)> {
+    match spec.log.driver.as_str() {
+        "none" => None,
+        "local" => Some((PathBuf::from("local-logs/container.log"), LogFormat::Local)),
+        _ => Some((PathBuf::from(format!("{id}-json.log")), LogFormat::Json)),
+    }
+}
+
 /// Where and how output is kept; `None` keeps nothing.
 pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<LogFile>, EngineError> {
-    if spec.log.driver == "none" {
+    let driver = match spec.log.driver.as_str() {
+        "" => "json-file",
+        driver => driver,
+    };
+    if driver == "none" {
         return Ok(None);
     }
     let mut file = LogFile { path, max_size: None, max_files: 1, ..LogFile::default() };
+    if driver == "local" {
+        file = LogFile { max_size: Some(20 << 20), max_files: 5, format: LogFormat::Local, ..file };
+    }
     let mut compress = false;
     for (key, value) in &spec.log.options {
         match key.as_str() {
@@ -81,9 +97,7 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
                 size("max-buffer-size", value)?;
             }
             _ => {
-                return Err(EngineError::invalid(format!(
-                    "unknown log opt '{key}' for json-file log driver"
-                )));
+                return Err(EngineError::invalid(format!("unknown log opt '{key}' for {driver} log driver")));
             }
         }
     }
@@ -137,6 +151,11 @@ mod tests {
             .into();
         let file = log_file(&spec, "/l".into()).unwrap().unwrap();
         assert_eq!(file.attrs, [("E", "2=3"), ("a", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        spec.log.driver = "local".into();
+        spec.log.options = [("max-file".to_owned(), "2".to_owned())].into();
+        let file = log_file(&spec, "/l".into()).unwrap().unwrap();
+        assert_eq!((file.format, file.max_size, file.max_files), (LogFormat::Local, Some(20 << 20), 2));
+        spec.log.driver = String::new();
         for (key, value) in [
             ("max-size", "x"),
             ("max-size", "0"),

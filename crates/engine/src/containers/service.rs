@@ -8,13 +8,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pintle_image::Images;
-use pintle_runtime::Runtime;
+use pintle_runtime::{LogFormat, Runtime};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Config, Container, Counts, Defaults, Effect, Event, Refusal, State, cell::Cell, index::Index,
-    records::Records, step,
+    log_options, records::Records, step,
 };
 use crate::{
     EngineError, ErrorKind, Journal,
@@ -112,9 +112,10 @@ impl Containers {
         self.shared.find(id).map(|cell| cell.exec_ids()).unwrap_or_default()
     }
 
-    /// The file of a container's output, if it has one.
+    /// The json-file of a container's output, if it has one.
     pub fn log_path(&self, id: &str) -> Option<PathBuf> {
-        self.shared.find(id).ok().and_then(|cell| self.shared.log_path(&cell.container()))
+        let log = self.shared.log(&self.shared.find(id).ok()?.container());
+        log.and_then(|(path, format)| (format == LogFormat::Json).then_some(path))
     }
 
     /// `containers/<id>` below the data root.
@@ -173,11 +174,10 @@ impl Shared {
         self.config.data_root.join("containers").join(id)
     }
 
-    pub fn log_path(&self, container: &Container) -> Option<PathBuf> {
-        match container.spec.log.driver.as_str() {
-            "none" => None,
-            _ => Some(self.dir(&container.id).join(format!("{}-json.log", container.id))),
-        }
+    /// The file of its output, and the format.
+    pub fn log(&self, container: &Container) -> Option<(PathBuf, LogFormat)> {
+        let (name, format) = log_options::place(&container.spec, &container.id)?;
+        Some((self.dir(&container.id).join(name), format))
     }
 
     /// Starts background work that shutdown waits for.

@@ -335,7 +335,7 @@ pub struct RestartPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogConfig {
-    /// `json-file` (or empty) or `none`.
+    /// `json-file` (or empty), `local` or `none`.
     pub driver: String,
     /// The driver's options.
     pub options: BTreeMap<String, String>,

@@ -82,12 +82,12 @@ impl Containers {
             return Err(EngineError::invalid("Bad parameters: you must choose at least one stream"));
         }
         let container = cell.container();
-        let Some(path) = self.shared.log_path(&container) else {
+        let Some((path, format)) = self.shared.log(&container) else {
             return Err(EngineError::new(
                 ErrorKind::NotImplemented,
                 "configured logging driver does not support reading",
             ));
         };
-        logs::open(&path, options, container.spec.tty, cell.watch()).await
+        logs::open(&path, format, options, container.spec.tty, cell.watch()).await
     }
 }

@@ -4,53 +4,29 @@
 //! written in pieces without `\n`; a piece never splits a UTF-8 character (Docker's does, and garbles it). Escaping
 //! follows Docker's encoder. Lines are gathered and written when the shim has nothing else to do, or at 64 KiB.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
 
 use chrono::{DateTime, Utc};
 
+use super::journal::{Journal, PIECE};
 use crate::task::LogFile;
-
-/// Docker's piece size.
-const PIECE: usize = 16 * 1024;
-/// Gathered lines are written when they reach this.
-const BATCH: usize = 64 * 1024;
 
 /// The log of one container.
 pub(super) struct JsonLog {
-    config: LogFile,
-    file: Option<File>,
-    size: u64,
-    pending: Vec<u8>,
+    pub(super) journal: Journal,
     /// An unfinished line of stdout and of stderr.
     partial: [Vec<u8>; 2],
     attrs: String,
-    /// Bytes that a full disk did not take, since it last took some.
-    lost: u64,
-    /// The file ends in a part of a line.
-    torn: bool,
 }
 
 impl JsonLog {
     pub(super) fn open(config: LogFile) -> io::Result<Self> {
-        let (file, size) = open(&config.path)?;
         let attrs = if config.attrs.is_empty() {
             String::new()
         } else {
             format!(",\"attrs\":{}", serde_json::to_string(&config.attrs)?)
         };
-        Ok(Self {
-            config,
-            file: Some(file),
-            size,
-            pending: Vec::new(),
-            partial: [Vec::new(), Vec::new()],
-            attrs,
-            lost: 0,
-            torn: false,
-        })
+        Ok(Self { journal: Journal::open(config)?, partial: [Vec::new(), Vec::new()], attrs })
     }
 
     /// Takes output of stream 0 (stdout) or 1 (stderr).
@@ -94,114 +70,24 @@ impl JsonLog {
                 self.line(stream, &last, &timestamp(Utc::now()));
             }
         }
-        self.flush();
+        self.journal.flush();
     }
 
     fn line(&mut self, stream: usize, text: &[u8], now: &str) {
-        let start = self.pending.len();
-        self.pending.extend_from_slice(b"{\"log\":\"");
-        escape(text, &mut self.pending);
-        self.pending.extend_from_slice(if stream == 0 {
+        let (start, pending) = self.journal.begin();
+        pending.extend_from_slice(b"{\"log\":\"");
+        escape(text, pending);
+        pending.extend_from_slice(if stream == 0 {
             b"\",\"stream\":\"stdout\""
         } else {
             b"\",\"stream\":\"stderr\""
         });
-        self.pending.extend_from_slice(self.attrs.as_bytes());
-        self.pending.extend_from_slice(b",\"time\":\"");
-        self.pending.extend_from_slice(now.as_bytes());
-        self.pending.extend_from_slice(b"\"}\n");
-        // Docker rotates before the line that finds the file full.
-        if let Some(max) = self.config.max_size.filter(|max| *max > 0)
-            && self.size + start as u64 >= max
-        {
-            let line = self.pending.split_off(start);
-            self.flush();
-            self.rotate();
-            self.pending = line;
-        }
-        if self.pending.len() >= BATCH {
-            self.flush();
-        }
+        pending.extend_from_slice(self.attrs.as_bytes());
+        pending.extend_from_slice(b",\"time\":\"");
+        pending.extend_from_slice(now.as_bytes());
+        pending.extend_from_slice(b"\"}\n");
+        self.journal.end(start);
     }
-
-    /// Whether [`JsonLog::flush`] would write anything.
-    pub(super) fn is_dirty(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    /// Writes what is gathered. On a full disk the lines are lost, the container goes on.
-    pub(super) fn flush(&mut self) {
-        if self.pending.is_empty() {
-            return;
-        }
-        if let Some(file) = &mut self.file {
-            // What follows a part of a line must not become part of it; readers pass over what is no record.
-            let written = match self.torn {
-                true => file.write_all(b"\n").and_then(|()| file.write_all(&self.pending)),
-                false => file.write_all(&self.pending),
-            };
-            let size = file.metadata().map_or(self.size, |metadata| metadata.len());
-            let whole = self.pending.len() as u64;
-            match written {
-                Ok(()) => {
-                    if self.lost > 0 {
-                        let path = self.config.path.display();
-                        eprintln!("writing {path}: works again; {} bytes of log are lost", self.lost);
-                    }
-                    (self.lost, self.torn) = (0, false);
-                }
-                Err(error) => {
-                    // Said once, not with every line: what is said here is in memory, on most machines.
-                    if self.lost == 0 {
-                        eprintln!("writing {}: {error}; log is being lost", self.config.path.display());
-                    }
-                    let fresh = size.saturating_sub(self.size);
-                    self.lost += whole.saturating_sub(fresh);
-                    self.torn |= fresh > 0;
-                }
-            }
-            self.size = size;
-        }
-        self.pending.clear();
-        if self.pending.capacity() > BATCH {
-            self.pending = Vec::new();
-        }
-    }
-
-    fn rotate(&mut self) {
-        let path = &self.config.path;
-        let numbered = |n: u32| -> PathBuf {
-            let mut name = path.as_os_str().to_owned();
-            name.push(format!(".{n}"));
-            PathBuf::from(name)
-        };
-        let rotated: io::Result<()> = if self.config.max_files < 2 {
-            self.file.as_ref().map_or(Ok(()), |file| file.set_len(0))
-        } else {
-            (|| {
-                for n in (1..self.config.max_files.saturating_sub(1)).rev() {
-                    match fs::rename(numbered(n), numbered(n + 1)) {
-                        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                        _ => {}
-                    }
-                }
-                fs::rename(path, numbered(1))
-            })()
-        };
-        if let Err(error) = rotated {
-            eprintln!("rotating {}: {error}", path.display());
-        }
-        match open(path) {
-            Ok((file, size)) => (self.file, self.size) = (Some(file), size),
-            Err(error) => eprintln!("opening {}: {error}", path.display()),
-        }
-    }
-}
-
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
-    let size = file.metadata()?.len();
-    Ok((file, size))
 }
 
 /// RFC 3339 with nanoseconds, trailing zeros cut as Go cuts them.
@@ -267,6 +153,8 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
     use proptest::prelude::*;
 
@@ -275,7 +163,7 @@ mod tests {
             path: dir.path().join("c-json.log"),
             max_size,
             max_files,
-            attrs: Default::default(),
+            ..LogFile::default()
         })
         .unwrap()
     }
@@ -360,29 +248,6 @@ mod tests {
         log.finish();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(fs::metadata(dir.path().join("c-json.log")).unwrap().len() < 1200);
-    }
-
-    #[test]
-    fn a_full_disk_costs_lines_and_tears_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c-json.log");
-        let mut log = log(&dir, None, 1);
-        log.take(0, b"one\n");
-        log.flush();
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let file = log.file.replace(full);
-        log.take(0, b"two\n");
-        log.flush();
-        assert!(log.lost > 0);
-        // As much of a line as there was room for.
-        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"log\":\"tor").unwrap();
-        (log.file, log.torn) = (file, true);
-        log.take(0, b"three\n");
-        log.finish();
-        assert_eq!(log.lost, 0);
-        let text = fs::read_to_string(&path).unwrap();
-        let read: Vec<&str> = text.lines().collect();
-        assert!(read.len() == 3 && read[0].contains("one") && read[2].contains("three"), "{text}");
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //! told to delete the task. It has one thread and one epoll loop:
 //!
 //! ```text
-//! container stdout/stderr ──► log (json-file) ──► disk
+//! container stdout/stderr ──► log (json-file, local) ──► disk
 //!                        └──► attached clients (stdcopy frames, or raw from a terminal)
 //! attached client ──► stdin pipe or terminal
 //! SIGCHLD ──► reap ──► drain output ──► exit.json ──► answer waiters ──► end attached streams
@@ -20,9 +20,11 @@ mod console;
 mod container;
 mod embedded;
 mod ending;
+mod journal;
 mod jsonlog;
 mod late;
 mod launch;
+mod locallog;
 mod poller;
 mod process;
 mod program;

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use super::jsonlog::JsonLog;
+use super::journal::Log;
 use super::poller::{Poller, READ, Source};
 use super::stage::Streams;
 use super::stdin::Stdin;
@@ -19,7 +19,7 @@ pub(super) struct Process {
     pub stdin: Stdin,
     /// Standard input ends with the first client's.
     pub stdin_once: bool,
-    pub log: Option<JsonLog>,
+    pub log: Option<Log>,
     /// Attached connections.
     pub clients: Vec<u64>,
     /// Connections that wait for the end.

@@ -12,7 +12,7 @@ use rustix::event::epoll::EventFlags;
 use super::calls::{Forgetting, Pending};
 use super::connection::{Connection, Phase};
 use super::container::Container;
-use super::jsonlog::JsonLog;
+use super::journal::Log;
 use super::poller::{Poller, READ, Source, WRITE};
 use super::process::{Process, Taken};
 use super::setup::{self, Prepared};
@@ -65,7 +65,7 @@ impl Server {
         let log = match manifest.log.clone() {
             Some(log) => {
                 let path = log.path.clone();
-                Some(JsonLog::open(log).context(|| format!("opening {}", path.display()))?)
+                Some(Log::open(log).context(|| format!("opening {}", path.display()))?)
             }
             None => None,
         };
@@ -148,7 +148,7 @@ impl Server {
 
     fn timeout(&self) -> Option<Duration> {
         let init = self.processes.get(&INIT);
-        if init.and_then(|init| init.log.as_ref()).is_some_and(JsonLog::is_dirty) {
+        if init.and_then(|init| init.log.as_ref()).is_some_and(Log::is_dirty) {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();

@@ -8,6 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pintle_runtime::LogFormat;
+
+use super::records;
+
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
 /// A record longer than this is not one of ours: it is dropped.
@@ -17,14 +21,15 @@ const MOST_FILES: u32 = 1000;
 /// A rotation takes a moment, longer if its process is kept from running. One that takes this long was broken off.
 const LONGEST_ROTATION: Duration = Duration::from_secs(2);
 
-/// Reads complete lines from the oldest file to the newest, and goes on where writing goes on.
+/// Reads complete records from the oldest file to the newest, and goes on where writing goes on.
 #[derive(Debug)]
 pub(super) struct Reader {
     path: PathBuf,
+    format: LogFormat,
     /// Still to be read, the next one last.
     pending: Vec<File>,
     current: Option<File>,
-    /// The beginning of a line whose end is not there yet.
+    /// The beginning of a record whose end is not there yet.
     partial: Vec<u8>,
     dropping: bool,
 }
@@ -32,7 +37,7 @@ pub(super) struct Reader {
 /// What one read brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read1 {
-    /// Complete lines, with their newlines.
+    /// Complete records: lines with their newlines, or whatever the format has.
     Lines(Vec<u8>),
     /// Nothing more at this moment.
     End,
@@ -41,14 +46,17 @@ pub(super) enum Read1 {
 impl Reader {
     /// Opens what there is; with `tail`, at the last so many lines. Reads nothing yet but what it needs to
     /// count lines.
-    pub fn open(path: &Path, tail: Option<usize>) -> io::Result<Self> {
+    pub fn open(path: &Path, format: LogFormat, tail: Option<usize>) -> io::Result<Self> {
         // Newest first.
         let mut files = open_all(path)?;
         if let Some(lines) = tail {
             let mut left = lines;
             let mut keep = files.len();
             for (at, file) in files.iter_mut().enumerate() {
-                left = seek_to_tail(file, left)?;
+                left = match format {
+                    LogFormat::Json => seek_to_tail(file, left)?,
+                    LogFormat::Local => records::seek_to_tail(file, left)?,
+                };
                 if left == 0 {
                     keep = at + 1;
                     break;
@@ -59,7 +67,7 @@ impl Reader {
         let mut pending = files;
         // Only the newest file is still written, and it may not exist yet.
         let current = pending.pop();
-        Ok(Self { path: path.to_owned(), pending, current, partial: Vec::new(), dropping: false })
+        Ok(Self { path: path.to_owned(), format, pending, current, partial: Vec::new(), dropping: false })
     }
 
     /// The next complete lines.
@@ -76,7 +84,11 @@ impl Reader {
             };
             let count = file.read(&mut buffer)?;
             if count > 0 {
-                let lines = self.take_lines(buffer.get(..count).unwrap_or_default());
+                let bytes = buffer.get(..count).unwrap_or_default();
+                let lines = match self.format {
+                    LogFormat::Json => self.take_lines(bytes),
+                    LogFormat::Local => self.take_records(bytes),
+                };
                 if lines.is_empty() {
                     continue;
                 }
@@ -152,6 +164,23 @@ impl Reader {
         lines.extend_from_slice(whole);
         self.partial.extend_from_slice(rest);
         lines
+    }
+}
+
+impl Reader {
+    fn take_records(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if self.dropping {
+            return Vec::new();
+        }
+        self.partial.extend_from_slice(bytes);
+        let (whole, damaged) = records::whole(&self.partial);
+        let rest = self.partial.split_off(whole);
+        if damaged {
+            // Where the next record begins cannot be known: the next file is read.
+            self.dropping = true;
+            return std::mem::take(&mut self.partial);
+        }
+        std::mem::replace(&mut self.partial, rest)
     }
 }
 
@@ -293,7 +322,7 @@ mod tests {
         append(&path, "1\n2\n");
         rotate(&path, 3);
         append(&path, "3\nhal");
-        let mut reader = Reader::open(&path, None).unwrap();
+        let mut reader = Reader::open(&path, LogFormat::Json, None).unwrap();
         assert_eq!(drain(&mut reader), "1\n2\n3\n");
         append(&path, "f\n");
         assert_eq!(drain(&mut reader), "half\n");
@@ -303,7 +332,7 @@ mod tests {
     fn following_survives_rotations_and_truncation() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x-json.log");
-        let mut reader = Reader::open(&path, None).unwrap();
+        let mut reader = Reader::open(&path, LogFormat::Json, None).unwrap();
         assert_eq!(drain(&mut reader), "");
         append(&path, "1\n");
         assert_eq!(drain(&mut reader), "1\n");
@@ -327,7 +356,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x-json.log");
         append(&path, "1\n");
-        let mut following = Reader::open(&path, None).unwrap();
+        let mut following = Reader::open(&path, LogFormat::Json, None).unwrap();
         assert_eq!(drain(&mut following), "1\n");
         for n in 2..5 {
             rotate(&path, 9);
@@ -346,7 +375,7 @@ mod tests {
                 append(&path, "5\n");
             }
         });
-        let mut new = Reader::open(&path, None).unwrap();
+        let mut new = Reader::open(&path, LogFormat::Json, None).unwrap();
         let (all, followed) = (drain(&mut new), drain(&mut following));
         rest.join().unwrap();
         assert_eq!(all + &drain(&mut new), "1\n2\n3\n4\n5\n");
@@ -363,7 +392,7 @@ mod tests {
         }
         fs::rename(numbered(&path, 3), numbered(&path, 4)).unwrap();
         fs::rename(numbered(&path, 2), numbered(&path, 3)).unwrap();
-        assert_eq!(drain(&mut Reader::open(&path, None).unwrap()), "1\n2\n3\n");
+        assert_eq!(drain(&mut Reader::open(&path, LogFormat::Json, None).unwrap()), "1\n2\n3\n");
     }
 
     #[test]
@@ -371,7 +400,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x-json.log");
         append(&path, "1\n");
-        let mut reader = Reader::open(&path, None).unwrap();
+        let mut reader = Reader::open(&path, LogFormat::Json, None).unwrap();
         assert_eq!(drain(&mut reader), "1\n");
         // The end of the file was seen; before the next look at its name come many lines, and a rotation.
         let many = "0123456789abcde\n".repeat(LONGEST / 16 + 1000);
@@ -387,7 +416,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x-json.log");
         append(&path, "1\n");
-        let mut reader = Reader::open(&path, None).unwrap();
+        let mut reader = Reader::open(&path, LogFormat::Json, None).unwrap();
         assert_eq!(drain(&mut reader), "1\n");
         for n in 2..6 {
             rotate(&path, 2);
@@ -412,7 +441,7 @@ mod tests {
                 }
                 append(&path, &format!("{line}\n"));
             }
-            let got = drain(&mut Reader::open(&path, Some(tail)).unwrap());
+            let got = drain(&mut Reader::open(&path, LogFormat::Json, Some(tail)).unwrap());
             let from = lines.len().saturating_sub(tail);
             let want: String = lines[from..].iter().map(|line| format!("{line}\n")).collect();
             prop_assert_eq!(got, want);
@@ -439,7 +468,7 @@ mod tests {
             let (found, _) = look(&path).unwrap();
             prop_assert_eq!(found.len(), lines.len());
             if steps == 0 || steps > files {
-                prop_assert_eq!(drain(&mut Reader::open(&path, tail).unwrap()), want);
+                prop_assert_eq!(drain(&mut Reader::open(&path, LogFormat::Json, tail).unwrap()), want);
             }
         }
 
@@ -450,7 +479,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("l");
             append(&path, "");
-            let mut reader = Reader::open(&path, None).unwrap();
+            let mut reader = Reader::open(&path, LogFormat::Json, None).unwrap();
             let (mut want, mut got) = (String::new(), String::new());
             for (what, text) in steps {
                 match what {

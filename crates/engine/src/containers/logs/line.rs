@@ -1,9 +1,12 @@
-//! One record of a json-file log, and how it is sent.
+//! One record of a log, and how it is sent.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use chrono::{DateTime, SecondsFormat, Utc};
+use pintle_contract::log::{LogEntry, Source};
+use pintle_runtime::LogFormat;
+use pintle_wire::log as wire;
 use serde::Deserialize;
 
 use crate::containers::LogOptions;
@@ -26,33 +29,68 @@ impl<'a> Line<'a> {
         serde_json::from_slice(bytes).ok()
     }
 
+    fn shown(&self) -> Shown<'_> {
+        Shown {
+            text: self.log.as_bytes(),
+            newline: false,
+            stderr: self.stream == "stderr",
+            attrs: &self.attrs,
+            time: self.time,
+        }
+    }
+}
+
+/// What is sent of a record, whatever its format.
+struct Shown<'a> {
+    text: &'a [u8],
+    /// Whether one follows the text.
+    newline: bool,
+    stderr: bool,
+    attrs: &'a BTreeMap<String, String>,
+    time: DateTime<Utc>,
+}
+
+impl<'a> From<&'a LogEntry> for Shown<'a> {
+    fn from(entry: &'a LogEntry) -> Self {
+        Self {
+            text: &entry.line,
+            newline: entry.ends_line(),
+            stderr: entry.source == Source::Stderr,
+            attrs: &entry.attributes,
+            time: DateTime::from_timestamp_nanos(entry.time),
+        }
+    }
+}
+
+impl Shown<'_> {
     /// Appends the record to `out` as the client wants it, with a frame header unless `tty`.
-    pub fn send(&self, options: &LogOptions, tty: bool, out: &mut BytesMut) {
+    fn send(&self, options: &LogOptions, tty: bool, out: &mut BytesMut) {
         let mut prefix = String::new();
         if options.timestamps {
             prefix.push_str(&self.time.to_rfc3339_opts(SecondsFormat::Nanos, true));
             prefix.push(' ');
         }
         if options.details {
-            prefix.push_str(&attributes(&self.attrs));
+            prefix.push_str(&attributes(self.attrs));
             prefix.push(' ');
         }
         if !tty {
-            let length = prefix.len() + self.log.len();
-            out.put_u8(if self.stream == "stderr" { 2 } else { 1 });
+            let length = prefix.len() + self.text.len() + usize::from(self.newline);
+            out.put_u8(if self.stderr { 2 } else { 1 });
             out.put_bytes(0, 3);
             out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
         }
         out.put_slice(prefix.as_bytes());
-        out.put_slice(self.log.as_bytes());
+        out.put_slice(self.text);
+        if self.newline {
+            out.put_u8(b'\n');
+        }
     }
 
-    /// Whether the client wants the stream that it came from.
-    pub fn wanted(&self, options: &LogOptions) -> bool {
-        match &*self.stream {
-            "stderr" => options.stderr,
-            _ => options.stdout,
-        }
+    /// Whether the client wants it.
+    fn wanted(&self, options: &LogOptions) -> bool {
+        let stream = if self.stderr { options.stderr } else { options.stdout };
+        stream && options.since.is_none_or(|since| self.time >= since)
     }
 }
 
@@ -74,18 +112,40 @@ fn attributes(attrs: &BTreeMap<String, String>) -> String {
 }
 
 /// Turns a batch of raw records into what is sent.
-pub(super) fn render(lines: &[u8], options: &LogOptions, tty: bool) -> Rendered {
-    let mut out = BytesMut::with_capacity(lines.len());
-    for raw in lines.split(|&byte| byte == b'\n').filter(|raw| !raw.is_empty()) {
-        let Some(line) = Line::parse(raw) else { continue };
-        if options.until.is_some_and(|until| line.time > until) {
-            return Rendered { bytes: out.freeze(), past_until: true };
+pub(super) fn render(records: &[u8], format: LogFormat, options: &LogOptions, tty: bool) -> Rendered {
+    let mut out = BytesMut::with_capacity(records.len());
+    // Whether the client may want more.
+    let mut take = |shown: Shown<'_>| {
+        if options.until.is_some_and(|until| shown.time > until) {
+            return false;
         }
-        if line.wanted(options) && options.since.is_none_or(|since| line.time >= since) {
-            line.send(options, tty, &mut out);
+        if shown.wanted(options) {
+            shown.send(options, tty, &mut out);
         }
-    }
-    Rendered { bytes: out.freeze(), past_until: false }
+        true
+    };
+    let more = match format {
+        LogFormat::Json => {
+            let mut lines = records.split(|&byte| byte == b'\n').filter(|raw| !raw.is_empty());
+            lines.all(|raw| Line::parse(raw).is_none_or(|line| take(line.shown())))
+        }
+        LogFormat::Local => entries(records).all(|(entry, _)| take(Shown::from(&entry))),
+    };
+    Rendered { bytes: out.freeze(), past_until: !more }
+}
+
+/// The entries of whole records of the `local` format, with their numbers.
+pub(super) fn entries(mut records: &[u8]) -> impl Iterator<Item = (LogEntry, Option<u64>)> {
+    std::iter::from_fn(move || {
+        loop {
+            let (message, length) = wire::record_at(records).ok().flatten()?;
+            records = records.get(length..).unwrap_or_default();
+            // A record that only its envelope knows is passed over.
+            if let Ok(entry) = wire::decode(message) {
+                return Some(entry);
+            }
+        }
+    })
 }
 
 pub(super) struct Rendered {
@@ -107,17 +167,17 @@ mod tests {
 
     #[test]
     fn frames_and_raw() {
-        let framed = render(RECORD.as_bytes(), &all(), false).bytes;
+        let framed = render(RECORD.as_bytes(), LogFormat::Json, &all(), false).bytes;
         assert_eq!(&framed[..], b"\x02\0\0\0\0\0\0\x04h\xc3\xa9\n");
-        assert_eq!(&render(RECORD.as_bytes(), &all(), true).bytes[..], "hé\n".as_bytes());
+        assert_eq!(&render(RECORD.as_bytes(), LogFormat::Json, &all(), true).bytes[..], "hé\n".as_bytes());
         let none = LogOptions { stdout: true, ..LogOptions::default() };
-        assert!(render(RECORD.as_bytes(), &none, true).bytes.is_empty());
+        assert!(render(RECORD.as_bytes(), LogFormat::Json, &none, true).bytes.is_empty());
     }
 
     #[test]
     fn prefixes() {
         let options = LogOptions { timestamps: true, details: true, ..all() };
-        let raw = render(RECORD.as_bytes(), &options, true).bytes;
+        let raw = render(RECORD.as_bytes(), LogFormat::Json, &options, true).bytes;
         assert_eq!(std::str::from_utf8(&raw).unwrap(), "2026-01-02T03:04:05.600000000Z a=1,b=x%2Cy hé\n");
     }
 
@@ -125,17 +185,23 @@ mod tests {
     fn since_and_until_include_their_instant() {
         let at: DateTime<Utc> = "2026-01-02T03:04:05.6Z".parse().unwrap();
         let later = at + chrono::TimeDelta::nanoseconds(1);
-        let sent = |options: LogOptions| !render(RECORD.as_bytes(), &options, true).bytes.is_empty();
+        let sent = |options: LogOptions| {
+            !render(RECORD.as_bytes(), LogFormat::Json, &options, true).bytes.is_empty()
+        };
         assert!(sent(LogOptions { since: Some(at), until: Some(at), ..all() }));
         assert!(!sent(LogOptions { since: Some(later), ..all() }));
-        let rendered =
-            render(RECORD.as_bytes(), &LogOptions { until: Some(at - (later - at)), ..all() }, true);
+        let rendered = render(
+            RECORD.as_bytes(),
+            LogFormat::Json,
+            &LogOptions { until: Some(at - (later - at)), ..all() },
+            true,
+        );
         assert!(rendered.past_until && rendered.bytes.is_empty());
     }
 
     #[test]
     fn what_is_not_a_record_is_passed_over() {
         let text = format!("{{\"log\":\"torn\n{RECORD}\nnonsense\n");
-        assert_eq!(&render(text.as_bytes(), &all(), true).bytes[..], "hé\n".as_bytes());
+        assert_eq!(&render(text.as_bytes(), LogFormat::Json, &all(), true).bytes[..], "hé\n".as_bytes());
     }
 }

@@ -2,6 +2,7 @@
 
 mod file;
 mod line;
+mod records;
 mod watch;
 
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 use chrono::Utc;
 use futures_util::{Stream, stream};
+use pintle_runtime::LogFormat;
 
 use self::{
     file::{Read1, Reader},
@@ -24,15 +26,16 @@ pub(super) type Ended = tokio::sync::watch::Receiver<super::cell::Snapshot>;
 /// run and all that it wrote was sent.
 pub(super) async fn open(
     path: &Path,
+    format: LogFormat,
     options: LogOptions,
     tty: bool,
     ended: Ended,
 ) -> Result<Logs, EngineError> {
     let owned = path.to_owned();
     let tail = options.tail;
-    let reader = blocking(move || Reader::open(&owned, tail)).await?;
+    let reader = blocking(move || Reader::open(&owned, format, tail)).await?;
     let watch = if options.follow { path.parent().map(Watch::new) } else { None };
-    let state = Following { reader: Some(reader), options, tty, watch, ended, last_round: false };
+    let state = Following { reader: Some(reader), format, options, tty, watch, ended, last_round: false };
     Ok(Logs { tty, stream: Box::pin(pieces(state)) })
 }
 
@@ -43,6 +46,7 @@ fn may_write(snapshot: &super::cell::Snapshot) -> bool {
 
 struct Following {
     reader: Option<Reader>,
+    format: LogFormat,
     options: LogOptions,
     tty: bool,
     watch: Option<Watch>,
@@ -77,7 +81,7 @@ impl Following {
             .await?;
             match read {
                 Read1::Lines(lines) => {
-                    let rendered = line::render(&lines, &self.options, self.tty);
+                    let rendered = line::render(&lines, self.format, &self.options, self.tty);
                     if !rendered.past_until {
                         self.reader = Some(reader);
                     }
