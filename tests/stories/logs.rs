@@ -1,8 +1,13 @@
 //! Containers' output, kept by log drivers.
 
-use std::fs;
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
-use crate::harness::{Client, Engine, Kind};
+use crate::harness::{Client, Engine, Kind, eventually, signal};
 
 /// 16 KiB lines, bytes that are no text, an end without a newline.
 const SCRIPT: &str = r#"i=0; while [ $i -lt 300 ]; do echo "line $i"; i=$((i+1)); done
@@ -60,4 +65,122 @@ fn dockerd_reads_what_pintle_wrote() {
     let out = out.strip_suffix(&long[..]).expect("the long line, whole");
     let their_out = their_out.strip_suffix(&[&long[..40_000], b"no newline"].concat()[..]).expect("the same");
     assert!(out == their_out && err == their_err, "the two engines read the same file alike");
+}
+
+/// A log plugin in Python: appends each line that it gets to `lines`. With a file `mute` it starts streams and never
+/// reads them; `StopLogging` always fails.
+const PLUGIN: &str = r#"
+import json, os, socketserver, sys, threading
+from http.server import BaseHTTPRequestHandler
+folder, path = sys.argv[1], sys.argv[2]
+def varint(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]; at += 1; value |= (byte & 127) << shift; shift += 7
+        if byte < 128: return value, at
+def line(data):
+    at = 0
+    while at < len(data):
+        key, at = varint(data, at); size, after = varint(data, at)
+        if key & 7 == 0: at = after; continue
+        if key >> 3 == 3: return data[after:after + size]
+        at = after + size
+    return b''
+def take(path):
+    with open(path, 'rb') as pipe, open(folder + '/lines', 'ab', buffering=0) as out:
+        if os.path.exists(folder + '/mute'): threading.Event().wait()
+        while True:
+            head = pipe.read(4)
+            if len(head) < 4: return
+            out.write(line(pipe.read(int.from_bytes(head, 'big'))) + b'\n')
+class Plugin(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        body, code, reply = json.loads(body) if body.strip() else {}, 200, {'Err': ''}
+        if self.path == '/Plugin.Activate': reply = {'Implements': ['LogDriver']}
+        elif self.path == '/LogDriver.Capabilities': reply = {'Cap': {'ReadLogs': False}}
+        elif self.path == '/LogDriver.StartLogging':
+            open(folder + '/started', 'a').write(json.dumps(body['Info']) + '\n')
+            threading.Thread(target=take, args=(body['File'],), daemon=True).start()
+        elif self.path == '/LogDriver.StopLogging': code, reply = 500, {'Err': 'it never stops'}
+        data = json.dumps(reply).encode()
+        self.send_response(code); self.send_header('Content-Length', str(len(data))); self.end_headers()
+        self.wfile.write(data)
+    def log_message(self, *_): pass
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    def get_request(self): return self.socket.accept()[0], ('engine', 0)
+if os.path.exists(path): os.unlink(path)
+Server(path, Plugin).serve_forever()
+"#;
+
+struct Plugin(Child);
+
+impl Plugin {
+    fn start(engine: &Engine) -> Self {
+        let socket = engine.dir.join("plugins/shipper.sock");
+        fs::create_dir_all(engine.dir.join("plugins")).unwrap();
+        let arguments = [PLUGIN, &engine.dir.display().to_string(), &socket.display().to_string()];
+        let child = Command::new("python3").arg("-c").args(arguments).stdin(Stdio::null()).spawn();
+        let plugin = Self(child.expect("apt-get install python3"));
+        eventually("the plugin to listen", Duration::from_secs(20), || UnixStream::connect(&socket).is_ok());
+        plugin
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The numbers of the lines that arrived, each once, in the order in which they came first.
+fn arrived(engine: &Engine) -> Vec<u32> {
+    let text = fs::read_to_string(engine.dir.join("lines")).unwrap_or_default();
+    let mut seen = std::collections::HashSet::new();
+    text.lines().filter_map(|line| line.parse().ok()).filter(|number| seen.insert(*number)).collect()
+}
+
+#[test]
+fn a_log_plugin_that_dies_or_hangs_loses_no_line_and_stalls_nobody() {
+    let mut engine = Engine::pintle();
+    engine.busybox("bb");
+    let refused = engine.sh("docker run --log-driver shipper bb true").fails();
+    assert!(refused.contains("no log driver named 'shipper' is registered"), "{refused}");
+    let plugin = Plugin::start(&engine);
+    let counting = "i=0; while [ $i -lt 400 ]; do echo $i; i=$((i+1)); sleep 0.01; done; sleep 600";
+    engine
+        .sh(&format!(
+            "docker run -d --name counting --log-driver shipper --log-opt any=thing bb sh -c '{counting}'"
+        ))
+        .ok();
+    eventually("lines to arrive", Duration::from_secs(20), || arrived(&engine).len() > 20);
+    drop(plugin);
+    let plugin = Plugin::start(&engine);
+    eventually("more to arrive", Duration::from_secs(30), || arrived(&engine).len() > 100);
+    engine.kill();
+    engine.boot(&[]);
+    signal(plugin.0.id(), "STOP");
+    for command in ["docker ps", "docker inspect counting", "docker logs --tail 5 counting"] {
+        engine.sh_within(3, &engine.dir, command).ok();
+    }
+    signal(plugin.0.id(), "CONT");
+    eventually("all of them", Duration::from_secs(60), || arrived(&engine).len() == 400);
+    assert!(arrived(&engine).is_sorted(), "in order");
+    assert_eq!(engine.sh("docker logs counting | wc -l").ok().trim(), "400");
+    let info = fs::read_to_string(engine.dir.join("started")).unwrap();
+    assert!(
+        info.contains(r#""Config": {"any": "thing"}"#) && info.contains(r#""ContainerName": "/counting""#),
+        "{info}"
+    );
+    // It accepts streams and never reads them: whatever the container writes, its end waits for nobody.
+    fs::write(engine.dir.join("mute"), "").unwrap();
+    engine
+        .sh("docker run -d --name full --log-driver shipper bb sh -c 'yes | head -n 2000000; sleep 600'")
+        .ok();
+    engine.sh_within(3, &engine.dir, "docker stop -t 0 full").ok();
+    engine.sh_within(3, &engine.dir, "docker rm full && docker rm -f counting").ok();
+    drop(plugin);
 }

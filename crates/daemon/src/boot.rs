@@ -107,7 +107,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     let rooms = Arc::new(PluginRooms::new(&networks, &config.exec_root));
     host.join_networks(Arc::clone(&rooms) as Arc<dyn PluginNetworks>);
     let containers = Containers::open(
-        container_config(&config),
+        container_config(&config, &host),
         journal,
         images.clone(),
         runtime.clone(),
@@ -177,11 +177,12 @@ pub(crate) async fn ask_runtimes(app: &App) {
     }
 }
 
-fn container_config(config: &Config) -> containers::Config {
+fn container_config(config: &Config, host: &Host) -> containers::Config {
     containers::Config {
         cgroup_parent: config.cgroup_parent.clone(),
         cdi_dirs: config.cdi_spec_dirs.clone(),
         defaults: container_defaults(config),
+        log_drivers: containers::LogDrivers::new(host.clone()),
         ..containers::Config::new(&config.data_root, &config.exec_root)
     }
 }

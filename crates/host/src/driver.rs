@@ -1,9 +1,9 @@
 use std::{fmt, sync::Arc};
 
-use pintle_contract::{IpamDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
 use pintle_wire::Interface;
 
-use crate::remote::{Client, Ipam, Network, PathMap, Volume};
+use crate::remote::{Client, Ipam, Log, Network, PathMap, Volume};
 
 /// A driver that a plugin offers.
 ///
@@ -28,6 +28,9 @@ pub type NetworkDriverRef = DriverRef<dyn NetworkDriver>;
 
 /// An IPAM driver that a plugin offers.
 pub type IpamDriverRef = DriverRef<dyn IpamDriver>;
+
+/// A log driver that a plugin offers.
+pub type LogDriverRef = DriverRef<dyn LogDriver>;
 
 impl<D: ?Sized> Clone for DriverRef<D> {
     fn clone(&self) -> Self {
@@ -83,6 +86,14 @@ impl Contract for dyn IpamDriver {
     }
 }
 
+impl Contract for dyn LogDriver {
+    const INTERFACE: Interface = Interface::Log;
+
+    fn of(remotes: &Remotes) -> Arc<Self> {
+        remotes.log.clone()
+    }
+}
+
 /// One life of a plugin, as every contract that it could keep. Which of them it keeps it says itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Remotes {
@@ -90,12 +101,14 @@ pub(crate) struct Remotes {
     volume: Arc<Volume>,
     network: Arc<Network>,
     ipam: Arc<Ipam>,
+    log: Arc<Log>,
 }
 
 impl Remotes {
     pub(crate) fn new(client: &Arc<Client>, paths: PathMap, life: u64) -> Self {
         Self {
             life,
+            log: Arc::new(Log::new(Arc::clone(client), &paths)),
             volume: Arc::new(Volume::new(Arc::clone(client), paths)),
             network: Arc::new(Network::new(Arc::clone(client))),
             ipam: Arc::new(Ipam::new(Arc::clone(client))),

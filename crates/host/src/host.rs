@@ -7,9 +7,9 @@ use pintle_wire::config::Privilege;
 use tokio::io::AsyncRead;
 
 use crate::{
-    Arrivals, DriverRef, EventSink, Holder, HostConfig, HostError, IpamDriverRef, Lease, NetworkDriverRef,
-    Plugin, PluginFilters, PluginNetworks, Pushed, VolumeDriverRef, arrivals::Roster, driver::Contract,
-    lease::Leases, legacy::Legacy, managed::Plugins,
+    Arrivals, DriverRef, EventSink, Holder, HostConfig, HostError, IpamDriverRef, Lease, LogDriverRef,
+    NetworkDriverRef, Plugin, PluginFilters, PluginNetworks, Pushed, VolumeDriverRef, arrivals::Roster,
+    driver::Contract, lease::Leases, legacy::Legacy, managed::Plugins,
 };
 
 /// Every plugin of this host, legacy and managed. Cheap to clone. End it by [`Host::shutdown`]: its tasks
@@ -198,6 +198,11 @@ impl Host {
     /// Every known IPAM driver, or why it cannot be called now.
     pub async fn ipam_drivers(&self) -> Vec<(String, Result<IpamDriverRef, HostError>)> {
         self.drivers().await
+    }
+
+    /// The log driver called `name`, found as [`Host::volume_driver`] finds volume drivers.
+    pub async fn log_driver(&self, name: &str) -> Result<LogDriverRef, HostError> {
+        self.driver(name).await
     }
 
     /// Tells of plugins that come up, for what is queued until they do. A legacy plugin is known to be up when

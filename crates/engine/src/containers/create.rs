@@ -7,7 +7,7 @@ use pintle_image::Image;
 use super::{
     Container, ContainerSpec, Containers, Created, Event, Lifecycle, MountKind, MountPoint, State,
     cell::Cell,
-    check, failpoint, limits, merge, mounts, names,
+    check, failpoint, limits, log_options, merge, mounts, names,
     service::{Shared, blocking},
     step,
 };
@@ -57,6 +57,9 @@ async fn create(
     check::network_mode(&spec)?;
     let (path, args) = merge::merge(&mut spec, Some(&image.config.config))?;
     let mut warnings = limits::settle(&mut spec.resources, true)?;
+    if log_options::is_delivered(&spec) {
+        shared.config.log_drivers.check(&spec.log.driver).await?;
+    }
     warnings.extend(check::check(&spec)?);
     let mut points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
     shared.find_images(&mut points)?;

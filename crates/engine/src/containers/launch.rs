@@ -98,6 +98,7 @@ impl Shared {
             Ok(task) => {
                 self.announce(&cell.container(), "start", &[]);
                 self.watch_task(cell, task);
+                self.deliver(cell);
                 Ok(())
             }
             Err(failed) => {

@@ -12,8 +12,21 @@ pub(super) fn place(spec: &ContainerSpec, id: &str) -> Option<(PathBuf, LogForma
     match spec.log.driver.as_str() {
         "none" => None,
         "local" => Some((PathBuf::from("local-logs/container.log"), LogFormat::Local)),
-        _ => Some((PathBuf::from(format!("{id}-json.log")), LogFormat::Json)),
+        "" | "json-file" => Some((PathBuf::from(format!("{id}-json.log")), LogFormat::Json)),
+        _ => Some((PathBuf::from("container-cached.log"), LogFormat::Local)),
     }
+}
+
+/// Whether its lines are taken to a driver, from what is kept here meanwhile.
+pub(super) fn is_delivered(spec: &ContainerSpec) -> bool {
+    !matches!(spec.log.driver.as_str(), "" | "none" | "local" | "json-file")
+}
+
+/// Whether the user wants that nobody reads what is kept here until the driver has it.
+pub(super) fn hides(spec: &ContainerSpec) -> bool {
+    let disabled = spec.log.options.get("cache-disabled");
+    is_delivered(spec)
+        && disabled.is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "TRUE" | "True" | "T"))
 }
 
 /// Where and how output is kept; `None` keeps nothing.
@@ -25,13 +38,27 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
     if driver == "none" {
         return Ok(None);
     }
+    mode(spec)?;
     let mut file = LogFile { path, max_size: None, max_files: 1, ..LogFile::default() };
-    if driver == "local" {
+    let delivered = is_delivered(spec);
+    if driver == "local" || delivered {
         file = LogFile { max_size: Some(20 << 20), max_files: 5, format: LogFormat::Local, ..file };
     }
     let mut compress = false;
     for (key, value) in &spec.log.options {
         match key.as_str() {
+            "cache-max-size" if delivered => file.max_size = size(key, value)?,
+            "cache-max-file" if delivered => {
+                let count = value.parse().ok().filter(|count| (1..=1000).contains(count));
+                file.max_files = count.ok_or_else(|| {
+                    EngineError::invalid(format!(
+                        "invalid log opt cache-max-file: {value:.100}: must be from 1 to 1000"
+                    ))
+                })?;
+            }
+            "mode" | "max-buffer-size" => {}
+            // What a driver's options mean it says itself.
+            _ if delivered => {}
             "max-size" => file.max_size = size(key, value)?,
             "max-file" => {
                 file.max_files =
@@ -81,21 +108,6 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
                 let set = set.filter(|(name, _)| wanted.is_match(name));
                 file.attrs.extend(set.map(|(name, value)| (name.to_owned(), value.to_owned())));
             }
-            // The shim never keeps a container waiting for its log.
-            "mode" if matches!(value.as_str(), "" | "blocking" | "non-blocking") => {}
-            "mode" => {
-                return Err(EngineError::invalid(format!(
-                    "logger: logging mode not supported: {value:.100}"
-                )));
-            }
-            "max-buffer-size" => {
-                if spec.log.options.get("mode").is_none_or(|mode| mode != "non-blocking") {
-                    return Err(EngineError::invalid(
-                        "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
-                    ));
-                }
-                size("max-buffer-size", value)?;
-            }
             _ => {
                 return Err(EngineError::invalid(format!("unknown log opt '{key}' for {driver} log driver")));
             }
@@ -105,6 +117,23 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
         return Err(EngineError::invalid("compress and max-file cannot be used when max-size is not set"));
     }
     Ok(Some(file))
+}
+
+/// The options that every driver has. The shim never keeps a container waiting for its log.
+fn mode(spec: &ContainerSpec) -> Result<(), EngineError> {
+    let mode = spec.log.options.get("mode").map_or("", String::as_str);
+    if !matches!(mode, "" | "blocking" | "non-blocking") {
+        return Err(EngineError::invalid(format!("logger: logging mode not supported: {mode:.100}")));
+    }
+    if let Some(value) = spec.log.options.get("max-buffer-size") {
+        if mode != "non-blocking" {
+            return Err(EngineError::invalid(
+                "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+            ));
+        }
+        size("max-buffer-size", value)?;
+    }
+    Ok(())
 }
 
 fn pattern(option: &str, text: &str) -> Result<regex::Regex, EngineError> {

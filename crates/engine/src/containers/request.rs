@@ -295,6 +295,8 @@ pub struct Config {
     pub cdi_dirs: Vec<PathBuf>,
     /// What containers get that do not say.
     pub defaults: Defaults,
+    /// Where their output can go.
+    pub log_drivers: super::LogDrivers,
 }
 
 /// What containers get that do not say. Can be changed while the engine runs.
@@ -325,6 +327,7 @@ impl Config {
             cgroup_parent: "/docker".to_owned(),
             cdi_dirs: pintle_runtime::cdi::DIRS.map(PathBuf::from).to_vec(),
             defaults: Defaults::default(),
+            log_drivers: super::LogDrivers::default(),
         }
     }
 }

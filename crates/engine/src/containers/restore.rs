@@ -42,6 +42,7 @@ impl Containers {
         shared.sweep().await;
         shared.networks.sweep(&shared.cells().iter().map(|cell| cell.id.clone()).collect()).await;
         for cell in shared.cells() {
+            shared.deliver(&cell);
             if wanted_at_boot(&cell) {
                 shared.start_at_boot(&cell);
             }

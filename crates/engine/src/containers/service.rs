@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     future::Future,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub networks: Networks,
     events: Events,
     index: Mutex<Index>,
+    /// Containers whose lines are being taken to a driver.
+    delivering: Mutex<HashSet<String>>,
     /// Everything that this service does in the background.
     tracker: TaskTracker,
     /// Ends what only watches.
@@ -81,6 +83,7 @@ impl Containers {
             networks,
             events,
             index: Mutex::new(index),
+            delivering: Mutex::default(),
             tracker: TaskTracker::new(),
             closing: CancellationToken::new(),
             plugins_ready: watch::Sender::new(false),
@@ -160,6 +163,10 @@ impl Containers {
 impl Shared {
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn delivering(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.delivering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn find(&self, name: &str) -> Result<Arc<Cell>, EngineError> {

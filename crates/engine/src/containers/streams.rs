@@ -3,8 +3,8 @@
 use pintle_runtime::Attach;
 
 use super::{
-    AttachOptions, Attached, Connection, Containers, LogOptions, Logs, State, cell::Snapshot, logs,
-    service::refused,
+    AttachOptions, Attached, Connection, Containers, LogOptions, Logs, State, cell::Snapshot, log_options,
+    logs, service::refused,
 };
 use crate::{EngineError, ErrorKind};
 
@@ -82,7 +82,8 @@ impl Containers {
             return Err(EngineError::invalid("Bad parameters: you must choose at least one stream"));
         }
         let container = cell.container();
-        let Some((path, format)) = self.shared.log(&container) else {
+        let readable = !log_options::hides(&container.spec);
+        let Some((path, format)) = self.shared.log(&container).filter(|_| readable) else {
             return Err(EngineError::new(
                 ErrorKind::NotImplemented,
                 "configured logging driver does not support reading",

@@ -9,6 +9,7 @@ use std::{
 };
 
 use pintle_runtime::LogFormat;
+use serde::{Deserialize, Serialize};
 
 use super::records;
 
@@ -20,6 +21,14 @@ const LONGEST: usize = 4 << 20;
 const MOST_FILES: u32 = 1000;
 /// A rotation takes a moment, longer if its process is kept from running. One that takes this long was broken off.
 const LONGEST_ROTATION: Duration = Duration::from_secs(2);
+
+/// Where reading stopped: behind so many bytes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub device: u64,
+    pub inode: u64,
+    pub offset: u64,
+}
 
 /// Reads complete records from the oldest file to the newest, and goes on where writing goes on.
 #[derive(Debug)]
@@ -68,6 +77,39 @@ impl Reader {
         // Only the newest file is still written, and it may not exist yet.
         let current = pending.pop();
         Ok(Self { path: path.to_owned(), format, pending, current, partial: Vec::new(), dropping: false })
+    }
+
+    /// Goes on where another reader stopped; from the oldest file that there is if that place is gone.
+    pub fn resume(path: &Path, format: LogFormat, position: Option<Position>) -> io::Result<Self> {
+        let mut reader = Self::open(path, format, None)?;
+        let Some(position) = position else { return Ok(reader) };
+        let mut older = Vec::new();
+        let mut files: Vec<File> = reader.pending.drain(..).chain(reader.current.take()).collect();
+        // The next one to read is the last.
+        while let Some(mut file) = files.pop() {
+            let facts = file.metadata()?;
+            if (facts.dev(), facts.ino()) == (position.device, position.inode)
+                && facts.len() >= position.offset
+            {
+                file.seek(SeekFrom::Start(position.offset))?;
+                reader.current = Some(file);
+                reader.pending = files;
+                return Ok(reader);
+            }
+            older.push(file);
+        }
+        older.reverse();
+        reader.current = older.pop();
+        reader.pending = older;
+        Ok(reader)
+    }
+
+    /// Behind the last record that was read.
+    pub fn position(&mut self) -> io::Result<Option<Position>> {
+        let Some(current) = &mut self.current else { return Ok(None) };
+        let facts = current.metadata()?;
+        let offset = current.stream_position()?.saturating_sub(self.partial.len() as u64);
+        Ok(Some(Position { device: facts.dev(), inode: facts.ino(), offset }))
     }
 
     /// The next complete lines.

@@ -1,5 +1,7 @@
 //! Reading a container's output back.
 
+mod delivery;
+mod drivers;
 mod file;
 mod line;
 mod records;
@@ -12,6 +14,7 @@ use chrono::Utc;
 use futures_util::{Stream, stream};
 use pintle_runtime::LogFormat;
 
+pub use self::drivers::LogDrivers;
 use self::{
     file::{Read1, Reader},
     watch::Watch,

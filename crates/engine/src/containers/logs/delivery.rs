@@ -1,0 +1,285 @@
+//! Taking a container's lines to its log driver, at the driver's own pace.
+//!
+//! The shim has written them to the container's journal by then. One task for each container reads that, hands batches
+//! to the driver, and notes how far the driver acknowledged; after whatever goes wrong it begins a new stream behind
+//! the last acknowledged line. Nothing waits for it: not the container, not its end, not its removal.
+//!
+//! Lines that a rotation took away before they were read are known by the gap in their numbers. They are counted, told
+//! as an event, and marked in the stream.
+
+use std::{collections::VecDeque, io, path::PathBuf, sync::Arc, time::Duration};
+
+use chrono::SecondsFormat;
+use pintle_contract::{
+    LogEntry, LogStream,
+    log::{LogInfo, Source},
+};
+use pintle_host::Holder;
+use pintle_runtime::LogFormat;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Ended, blocking,
+    file::{Position, Read1, Reader},
+    line, may_write,
+    watch::Watch,
+};
+use crate::{
+    EngineError,
+    containers::{Container, cell::Cell, service::Shared},
+};
+
+/// What a driver may take to begin a stream, or to end one.
+const BUDGET: Duration = Duration::from_secs(15);
+/// Pauses between attempts: the first, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How often it is written down how far the driver is.
+const NOTE: Duration = Duration::from_secs(1);
+const NOTES: &str = "log-delivery.json";
+
+/// How far a driver is, kept beside the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Notes {
+    position: Option<Position>,
+    /// The number of the last line that was acknowledged.
+    sequence: u64,
+    /// Lines that a rotation took away.
+    dropped: u64,
+}
+
+impl Shared {
+    /// Takes the container's lines to its driver from now on, if it has one that takes them.
+    pub fn deliver(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let container = cell.container();
+        if !crate::containers::log_options::is_delivered(&container.spec) {
+            return;
+        }
+        let Some((path, _)) = self.log(&container) else { return };
+        if !path.exists() || !self.delivering().insert(cell.id.clone()) {
+            return;
+        }
+        let lease =
+            self.config.log_drivers.lease(&container.spec.log.driver, Holder::LogStream(cell.id.clone()));
+        let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
+        self.spawn(async move {
+            loop {
+                let ended = cell.watch();
+                let delivery = Delivery::open(&shared, &container, path.clone(), ended.clone());
+                tokio::select! {
+                    () = delivery.run() => {}
+                    () = gone(ended.clone()) => {}
+                    () = shared.closing.cancelled() => break,
+                }
+                shared.delivering().remove(&cell.id);
+                // A start that found this task still there relies on it.
+                if !may_write(&ended.borrow()) || !shared.delivering().insert(cell.id.clone()) {
+                    break;
+                }
+            }
+            if let Some(lease) = lease
+                && !shared.closing.is_cancelled()
+            {
+                lease.release();
+            }
+        });
+    }
+}
+
+async fn next_of(mut reader: Reader) -> Result<(Reader, Read1), EngineError> {
+    blocking(move || reader.read().map(|read| (reader, read))).await
+}
+
+async fn gone(mut ended: Ended) {
+    let _ = ended.wait_for(|now| now.gone).await;
+}
+
+fn info(container: &Container) -> LogInfo {
+    let spec = &container.spec;
+    LogInfo {
+        options: spec.log.options.clone(),
+        id: container.id.clone(),
+        name: format!("/{}", container.name),
+        entrypoint: container.path.clone(),
+        args: container.args.clone(),
+        image_id: container.image_id.clone(),
+        image_name: spec.image.clone(),
+        created: container.created.to_rfc3339_opts(SecondsFormat::Nanos, true),
+        env: spec.env.clone(),
+        labels: spec.labels.clone(),
+    }
+}
+
+struct Delivery<'a> {
+    shared: &'a Arc<Shared>,
+    container: &'a Container,
+    path: PathBuf,
+    notes_path: PathBuf,
+    notes: Notes,
+    ended: Ended,
+}
+
+/// What was handed over and not acknowledged: the count, and what may be noted then.
+type Unacknowledged = VecDeque<(u64, Position, u64)>;
+
+impl<'a> Delivery<'a> {
+    fn open(shared: &'a Arc<Shared>, container: &'a Container, path: PathBuf, ended: Ended) -> Self {
+        let notes_path = shared.dir(&container.id).join(NOTES);
+        let notes = std::fs::read(&notes_path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { shared, container, path, notes_path, notes: notes.unwrap_or_default(), ended }
+    }
+
+    async fn run(mut self) {
+        let mut pause = PAUSE.0;
+        loop {
+            let before = self.notes;
+            let error = match self.stream().await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            tracing::warn!(
+                container = %self.container.id, driver = %self.container.spec.log.driver, %error,
+                "log lines wait on this host"
+            );
+            pause = if self.notes == before { (pause * 2).min(PAUSE.1) } else { PAUSE.0 };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One stream, to the end of the container's output. An error ends the stream, not the delivery.
+    async fn stream(&mut self) -> Result<(), EngineError> {
+        let (path, position) = (self.path.clone(), self.notes.position);
+        let mut reader = blocking(move || Reader::resume(&path, LogFormat::Local, position)).await?;
+        let mut watch = self.path.parent().map(Watch::new);
+        let mut unread = None;
+        if !may_write(&self.ended.borrow()) {
+            // What ended and was delivered needs no driver.
+            let read;
+            (reader, read) = next_of(reader).await?;
+            match read {
+                Read1::End => return Ok(()),
+                Read1::Lines(records) => unread = Some(records),
+            }
+        }
+        let driver = self.shared.config.log_drivers.find(&self.container.spec.log.driver).await?;
+        let started = tokio::time::timeout(BUDGET, driver.start(info(self.container))).await;
+        let mut stream = started.map_err(|_| late("StartLogging"))??;
+        let mut waiting = Unacknowledged::new();
+        let mut next = self.notes.sequence + 1;
+        let mut handed = 0;
+        let mut noted = tokio::time::Instant::now();
+        loop {
+            let last_round = !may_write(&self.ended.borrow());
+            let read = match unread.take() {
+                Some(records) => Read1::Lines(records),
+                None => {
+                    let read;
+                    (reader, read) = next_of(reader).await?;
+                    read
+                }
+            };
+            let acknowledged = match read {
+                Read1::Lines(records) => {
+                    let batch = self.batch(&records, &mut next);
+                    handed += batch.len() as u64;
+                    if let Some(position) = reader.position()? {
+                        waiting.push_back((handed, position, next - 1));
+                    }
+                    stream.send(&batch).await?
+                }
+                Read1::End if last_round => {
+                    self.finish(stream.as_mut(), &waiting).await;
+                    return Ok(());
+                }
+                Read1::End => {
+                    self.wait(&mut watch).await;
+                    stream.send(&[]).await?
+                }
+            };
+            if self.acknowledge(&mut waiting, acknowledged) && noted.elapsed() > NOTE {
+                self.note();
+                noted = tokio::time::Instant::now();
+            }
+        }
+    }
+
+    /// The entries, with a mark where lines are missing.
+    fn batch(&mut self, records: &[u8], next: &mut u64) -> Vec<LogEntry> {
+        let mut batch = Vec::new();
+        for (entry, sequence) in line::entries(records) {
+            let sequence = sequence.unwrap_or(*next);
+            if sequence > *next {
+                let missing = sequence - *next;
+                self.notes.dropped += missing;
+                let text =
+                    format!("pintle: {missing} lines were dropped here: the log driver was too far behind");
+                let source = Source::Stderr;
+                batch.push(LogEntry {
+                    source,
+                    time: entry.time,
+                    line: text.into_bytes(),
+                    ..LogEntry::default()
+                });
+                let attributes =
+                    [("lines", missing.to_string()), ("driver", self.container.spec.log.driver.clone())];
+                self.shared.announce(self.container, "log_dropped", &attributes);
+            }
+            *next = sequence + 1;
+            batch.push(entry);
+        }
+        batch
+    }
+
+    fn acknowledge(&mut self, waiting: &mut Unacknowledged, acknowledged: u64) -> bool {
+        let mut any = false;
+        while let Some((_, position, sequence)) =
+            waiting.front().filter(|(count, ..)| *count <= acknowledged).copied()
+        {
+            waiting.pop_front();
+            (self.notes.position, self.notes.sequence) = (Some(position), sequence);
+            any = true;
+        }
+        any
+    }
+
+    /// The driver's answer to the end may be an error: it has read everything by then, and nothing can be done.
+    async fn finish(&mut self, stream: &mut dyn LogStream, waiting: &Unacknowledged) {
+        match tokio::time::timeout(BUDGET, stream.stop()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(container = %self.container.id, %error, "ending the log stream"),
+            Err(_) => tracing::warn!(container = %self.container.id, "the log driver did not end the stream"),
+        }
+        if let Some((_, position, sequence)) = waiting.back() {
+            (self.notes.position, self.notes.sequence) = (Some(*position), *sequence);
+        }
+        self.note();
+    }
+
+    fn note(&self) {
+        let write = || -> io::Result<()> {
+            let new = self.notes_path.with_extension("new");
+            std::fs::write(&new, serde_json::to_vec(&self.notes)?)?;
+            std::fs::rename(new, &self.notes_path)
+        };
+        if let Err(error) = write() {
+            tracing::warn!(container = %self.container.id, %error, "how far its log driver is could not be noted");
+        }
+    }
+
+    async fn wait(&mut self, watch: &mut Option<Watch>) {
+        let changed = async {
+            match watch {
+                Some(watch) => watch.changed().await,
+                None => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            _ = self.ended.changed() => {}
+        }
+    }
+}
+
+fn late(call: &str) -> EngineError {
+    EngineError::internal(format!("the log driver did not answer {call} within {BUDGET:?}"))
+}
