@@ -89,6 +89,6 @@ impl Containers {
                 "configured logging driver does not support reading",
             ));
         };
-        logs::open(&path, format, options, container.spec.tty, cell.watch()).await
+        logs::open(&path, format, options, container.spec.tty, logs::Writer::Container(cell.watch())).await
     }
 }

@@ -22,29 +22,69 @@ use self::{
 use super::{LogOptions, Logs};
 use crate::EngineError;
 
+/// Reads the log that a shim keeps for somebody who is no container, as a plugin is. With `options.follow` the stream ends
+/// when `may_write` is false and all that was written was sent.
+pub async fn read(
+    path: &Path,
+    options: LogOptions,
+    may_write: impl Fn() -> bool + Send + Sync + 'static,
+) -> Result<Logs, EngineError> {
+    open(path, LogFormat::Json, options, false, Writer::Other(Box::new(may_write))).await
+}
+
 /// Says when no more output will come.
 pub(super) type Ended = tokio::sync::watch::Receiver<super::cell::Snapshot>;
 
-/// Opens the log at `path`. With `options.follow` the stream ends when `ended` says that the container does not
-/// run and all that it wrote was sent.
+/// Whether more output may come: it runs, or its policy starts it again.
+fn may_write(snapshot: &super::cell::Snapshot) -> bool {
+    !snapshot.gone && (snapshot.container.life.is_running() || snapshot.container.life.may_hold())
+}
+
+/// Who writes a log.
+pub(super) enum Writer {
+    Container(Ended),
+    /// Says whether more output may come.
+    Other(Box<dyn Fn() -> bool + Send + Sync>),
+}
+
+impl Writer {
+    fn may_write(&self) -> bool {
+        match self {
+            Self::Container(seen) => may_write(&seen.borrow()),
+            Self::Other(may_write) => may_write(),
+        }
+    }
+
+    /// Waits until it may have changed; an error if nobody will ever say more of it.
+    async fn changed(&mut self) -> Result<(), tokio::sync::watch::error::RecvError> {
+        match self {
+            Self::Container(seen) => seen.changed().await,
+            Self::Other(_) => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How often it is asked whether somebody who cannot say so himself still writes.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Opens the log at `path`. With `options.follow` the stream ends when the writer does not run and all that it wrote was
+/// sent.
 pub(super) async fn open(
     path: &Path,
     format: LogFormat,
     options: LogOptions,
     tty: bool,
-    ended: Ended,
+    writer: Writer,
 ) -> Result<Logs, EngineError> {
     let owned = path.to_owned();
     let tail = options.tail;
     let reader = blocking(move || Reader::open(&owned, format, tail)).await?;
     let watch = if options.follow { path.parent().map(Watch::new) } else { None };
-    let state = Following { reader: Some(reader), format, options, tty, watch, ended, last_round: false };
+    let state = Following { reader: Some(reader), format, options, tty, watch, writer, last_round: false };
     Ok(Logs { tty, stream: Box::pin(pieces(state)) })
-}
-
-/// Whether more output may come: it runs, or its policy starts it again.
-fn may_write(snapshot: &super::cell::Snapshot) -> bool {
-    !snapshot.gone && (snapshot.container.life.is_running() || snapshot.container.life.may_hold())
 }
 
 struct Following {
@@ -53,7 +93,7 @@ struct Following {
     options: LogOptions,
     tty: bool,
     watch: Option<Watch>,
-    ended: Ended,
+    writer: Writer,
     /// It has ended; what is read now is all there is.
     last_round: bool,
 }
@@ -76,7 +116,7 @@ impl Following {
         loop {
             let Some(mut reader) = self.reader.take() else { return Ok(None) };
             // Before reading: what is written before the end is then surely read.
-            self.last_round = !self.options.follow || !may_write(&self.ended.borrow());
+            self.last_round = !self.options.follow || !self.writer.may_write();
             let (reader, read) = blocking(move || {
                 let read = reader.read()?;
                 Ok((reader, read))
@@ -114,7 +154,7 @@ impl Following {
         };
         tokio::select! {
             () = changed => {}
-            gone = self.ended.changed() => {
+            gone = self.writer.changed() => {
                 if gone.is_err() {
                     // The container was removed: read what our open files still hold, then end.
                     self.options.follow = false;
@@ -133,5 +173,52 @@ async fn blocking<T: Send + 'static>(
             result.map_err(|error| EngineError::internal(format!("reading the container's log: {error}")))
         }
         Err(error) => Err(EngineError::internal(format!("reading the container's log: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
+
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    fn line(text: &str) -> String {
+        format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00Z\"}}\n")
+    }
+
+    #[tokio::test]
+    async fn following_a_log_of_no_container_loses_nothing_when_it_is_rotated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        fs::write(dir.path().join("log.1"), line("a")).unwrap();
+        fs::write(&path, line("b")).unwrap();
+        let writes = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&writes);
+        let options = LogOptions { stdout: true, stderr: true, follow: true, ..LogOptions::default() };
+        let logs = read(&path, options, move || asked.load(Ordering::SeqCst)).await.unwrap();
+        let mut stream = logs.stream;
+        let mut seen = stream.next().await.unwrap().unwrap().to_vec();
+        // The last line before the rotation, and the first after it.
+        fs::write(&path, line("b") + &line("c")).unwrap();
+        fs::rename(dir.path().join("log.1"), dir.path().join("log.2")).unwrap();
+        fs::rename(&path, dir.path().join("log.1")).unwrap();
+        fs::write(&path, line("d")).unwrap();
+        writes.store(false, Ordering::SeqCst);
+        while let Some(piece) = stream.next().await {
+            seen.extend(piece.unwrap());
+        }
+        let expected: Vec<u8> = ["a", "b", "c", "d"]
+            .iter()
+            .flat_map(|text| [b"\x01\0\0\0\0\0\0\x02", text.as_bytes(), b"\n"].concat())
+            .collect();
+        assert_eq!(String::from_utf8_lossy(&seen), String::from_utf8_lossy(&expected));
     }
 }
