@@ -1,9 +1,6 @@
 //! `POST /build`: Docker's classic builder.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::Engine as _;
 use pintle_api::stream::Message;
@@ -88,7 +85,7 @@ struct GivenUlimit {
     soft: i64,
 }
 
-fn request(query: &Query, credentials: HashMap<String, Auth>) -> Result<Request, Failure> {
+fn request(query: &Query, credentials: BTreeMap<String, Auth>) -> Result<Request, Failure> {
     if query.truth("squash") {
         return Err(Failure::invalid("squash is only supported with experimental mode"));
     }
@@ -152,11 +149,11 @@ fn request(query: &Query, credentials: HashMap<String, Auth>) -> Result<Request,
 }
 
 /// `X-Registry-Config`: who the client is to which registry. As in Docker a value that cannot be read is none.
-fn credentials(header: &str) -> HashMap<String, Auth> {
+fn credentials(header: &str) -> BTreeMap<String, Auth> {
     let url = base64::engine::general_purpose::URL_SAFE;
     let standard = base64::engine::general_purpose::STANDARD;
-    let Ok(bytes) = url.decode(header).or_else(|_| standard.decode(header)) else { return HashMap::new() };
-    let all: HashMap<String, serde_json::Value> = serde_json::from_slice(&bytes).unwrap_or_default();
+    let Ok(bytes) = url.decode(header).or_else(|_| standard.decode(header)) else { return BTreeMap::new() };
+    let all: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&bytes).unwrap_or_default();
     all.into_iter()
         .filter_map(|(registry, document)| {
             Some((registry, Auth::from_json(document.to_string().as_bytes()).ok()?))
@@ -175,7 +172,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<Request, Failure> {
-        request(&Query::parse(query), HashMap::new())
+        request(&Query::parse(query), BTreeMap::new())
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! What a build is asked for, and what comes of it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    pin::Pin,
-};
+use std::{collections::BTreeMap, pin::Pin};
 
 use pintle_image::{Auth, ImageId, Platform, Reference};
 use tokio::io::AsyncRead;
@@ -22,6 +19,7 @@ pub enum Context {
 }
 
 /// What to build.
+#[derive(Default)]
 pub struct Request {
     /// The Dockerfile's path among them; empty: `Dockerfile`.
     pub dockerfile: String,
@@ -58,7 +56,28 @@ pub struct Request {
     /// `--security-opt` of `RUN`.
     pub security_opt: Vec<String>,
     /// Who we are to registries, by their name in Docker's configuration.
-    pub credentials: HashMap<String, Auth>,
+    pub credentials: BTreeMap<String, Auth>,
+}
+
+/// What Docker's configuration calls its hub.
+const HUB: &str = "https://index.docker.io/v1/";
+
+impl Request {
+    /// Who we are to the registry of `domain`. Clients write a registry's name as its host, or as an address on it;
+    /// what was given for another host is for nobody else.
+    pub(super) fn credentials_for(&self, domain: &str) -> Auth {
+        let (key, host) = match domain {
+            "docker.io" => (HUB, "index.docker.io"),
+            domain => (domain, domain),
+        };
+        let at_host = || self.credentials.iter().find(|(key, _)| host_of(key) == host).map(|(_, auth)| auth);
+        self.credentials.get(key).or_else(at_host).cloned().unwrap_or_default()
+    }
+}
+
+fn host_of(key: &str) -> &str {
+    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    bare.split('/').next().unwrap_or(bare)
 }
 
 /// An image that was built.
@@ -94,5 +113,33 @@ impl From<pintle_image::ImageError> for Failed {
 impl From<pintle_image::dockerfile::SyntaxError> for Failed {
     fn from(error: pintle_image::dockerfile::SyntaxError) -> Self {
         EngineError::invalid(error.to_string()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_for_their_host_alone() {
+        let user = |name: &str| Auth::Basic { user: name.to_owned(), pass: String::new() };
+        let request = Request {
+            credentials: [
+                (HUB, "hub"),
+                ("https://old.example:5000/v1/", "old"),
+                ("plain.example", "plain"),
+                ("http://plain.example/v2/", "other"),
+            ]
+            .map(|(key, name)| (key.to_owned(), user(name)))
+            .into(),
+            ..Request::default()
+        };
+        for (domain, name) in [("docker.io", "hub"), ("old.example:5000", "old"), ("plain.example", "plain")]
+        {
+            assert_eq!(request.credentials_for(domain), user(name), "{domain}");
+        }
+        for domain in ["old.example", "plain.example.evil", "evil", "plain.example:5000", ""] {
+            assert_eq!(request.credentials_for(domain), Auth::None, "{domain}");
+        }
     }
 }

@@ -259,7 +259,7 @@ impl Build<'_> {
             _ => {}
         }
         let reference: Reference = name.parse()?;
-        let auth = self.request.credentials.get(&registry(&reference)).cloned().unwrap_or_default();
+        let auth = self.request.credentials_for(reference.domain());
         Ok(images.pull(&reference.or_latest(), platform, &auth, self.out).await?.id)
     }
 
@@ -397,13 +397,5 @@ fn located(failed: Failed, step: &Step) -> Failed {
             ..failed
         },
         false => failed,
-    }
-}
-
-/// What Docker's configuration calls a registry.
-fn registry(reference: &Reference) -> String {
-    match reference.domain() {
-        "docker.io" => "https://index.docker.io/v1/".to_owned(),
-        other => other.to_owned(),
     }
 }

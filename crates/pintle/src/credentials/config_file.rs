@@ -84,6 +84,11 @@ impl ConfigFile {
         own.or_else(|| self.setting("credsStore")).filter(|name| !name.is_empty())
     }
 
+    /// The registries that have a helper of their own.
+    pub fn helped(&self) -> impl Iterator<Item = &String> {
+        self.root.at("credHelpers").as_object().into_iter().flat_map(Map::keys)
+    }
+
     /// Whether any credentials or stores are configured.
     pub fn contains_auth(&self) -> bool {
         let filled = |key: &str| self.root.at(key).as_object().is_some_and(|o| !o.is_empty());

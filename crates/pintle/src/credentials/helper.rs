@@ -17,12 +17,15 @@ const MAX_OUTPUT: u64 = 1 << 20;
 /// What helpers print when they have nothing for a server.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
-/// Why a helper could not be used.
+/// Why a store could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HelperError {
     /// It has no credentials for the server.
     #[error("{0} has no such credentials")]
     NotFound(String),
+    /// What the environment says is not to be understood.
+    #[error("DOCKER_AUTH_CONFIG is not usable: {0}; correct it, or unset it")]
+    Environment(String),
     /// The name is not one of a program.
     #[error("{0:?} in config.json is not the name of a credential helper")]
     BadName(String),

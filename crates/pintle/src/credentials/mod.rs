@@ -8,4 +8,4 @@ mod helper;
 mod store;
 
 pub use config_file::ConfigFile;
-pub use store::{Credentials, DOCKER_HUB, erase, lookup, registry_of, save, server_key};
+pub use store::{Credentials, DOCKER_HUB, all, erase, lookup, registry_of, save, server_key};

@@ -1,8 +1,10 @@
 //! Credentials of one registry: found, kept, forgotten.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ConfigFile;
 use super::helper::{self, HelperError};
@@ -85,7 +87,7 @@ pub fn server_key(registry: &str) -> String {
 /// The credentials for `registry`, empty if there are none.
 pub async fn lookup(config: &ConfigFile, registry: &str) -> Result<Credentials, HelperError> {
     let server = server_key(registry);
-    if let Some(found) = from_environment(&server) {
+    if let Some(found) = entry(environment()?.iter(), &server) {
         return Ok(found);
     }
     let Some(name) = config.helper(&server) else { return Ok(from_file(config, &server)) };
@@ -115,11 +117,66 @@ pub async fn lookup(config: &ConfigFile, registry: &str) -> Result<Credentials, 
     })
 }
 
-/// `DOCKER_AUTH_CONFIG`: `{"auths": {server: {"auth": …}}}`.
-fn from_environment(server: &str) -> Option<Credentials> {
-    let text = std::env::var("DOCKER_AUTH_CONFIG").ok().filter(|t| !t.is_empty())?;
-    let document: Value = serde_json::from_str(&text).ok()?;
-    entry(document.at("auths").as_object()?.iter(), server)
+/// The credentials of every registry that there are any for, as a build needs them whose Dockerfile is not ours to
+/// read; and what went wrong on the way, which concerns those registries alone. Each is asked for once.
+pub async fn all(config: &ConfigFile) -> (Vec<Credentials>, Vec<HelperError>) {
+    let (mut servers, mut failures) = (BTreeSet::new(), Vec::new());
+    match environment() {
+        Ok(known) => servers.extend(known.keys().cloned()),
+        Err(error) => return (Vec::new(), vec![error]),
+    }
+    servers.extend(config.helped().cloned());
+    match config.setting("credsStore") {
+        None => servers.extend(config.auths().map(|(server, _)| server.clone())),
+        Some(name) => match listed(name).await {
+            Ok(known) => servers.extend(known),
+            Err(error) => failures.push(error),
+        },
+    }
+    let mut found = Vec::new();
+    for server in servers {
+        match lookup(config, &server).await {
+            Ok(known) if known.is_empty() => {}
+            Ok(known) => found.push(known),
+            Err(error) => failures.push(error),
+        }
+    }
+    (found, failures)
+}
+
+/// What a helper has: it answers `list` with users by server.
+async fn listed(name: &str) -> Result<Vec<String>, HelperError> {
+    // Docker's own clients write this word, since some helpers wait for input.
+    let text = helper::run(name, "list", "unused").await?;
+    let users: Map<String, Value> = serde_json::from_str(&text).map_err(|_| HelperError::Failed {
+        program: format!("docker-credential-{name}"),
+        reason: "its list is not the JSON that it owes".to_owned(),
+    })?;
+    Ok(users.into_iter().map(|(server, _)| server).collect())
+}
+
+/// `DOCKER_AUTH_CONFIG`: `{"auths": {server: {"auth": …}}}`, and nothing else.
+fn environment() -> Result<Map<String, Value>, HelperError> {
+    match std::env::var("DOCKER_AUTH_CONFIG") {
+        Err(std::env::VarError::NotPresent) => Ok(Map::new()),
+        Err(error) => Err(HelperError::Environment(error.to_string())),
+        Ok(text) if text.trim().is_empty() => Ok(Map::new()),
+        Ok(text) => auths(&text).map_err(HelperError::Environment),
+    }
+}
+
+fn auths(text: &str) -> Result<Map<String, Value>, String> {
+    let mut document: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("it is not a JSON object: {error}"))?;
+    let known = document.remove("auths").unwrap_or_default();
+    if let Some((key, _)) = document.iter().next() {
+        return Err(format!("{key:?} has no meaning there"));
+    }
+    match known {
+        Value::Null => Ok(Map::new()),
+        Value::Object(known) => Ok(known),
+        _ => Err("\"auths\" is not an object".to_owned()),
+    }
 }
 
 fn from_file(config: &ConfigFile, server: &str) -> Credentials {
@@ -263,6 +320,26 @@ mod tests {
             !lookup(&config, "b.example").await.unwrap().is_empty(),
             "other registries do not need the helper"
         );
+    }
+
+    #[tokio::test]
+    async fn all_that_is_known_goes_along_but_what_failed() {
+        let (_dir, config) = config(
+            r#"{"credHelpers": {"a.example": "no-such-helper-here"}, "auths": {"a.example": {"auth": "dTpw"}, "b.example": {"auth": "dTpw"}, "c.example": {}}}"#,
+        );
+        let (found, failures) = all(&config).await;
+        let servers: Vec<&str> = found.iter().map(|known| known.server.as_str()).collect();
+        assert_eq!(servers, ["b.example"]);
+        assert!(matches!(failures.as_slice(), [HelperError::Missing(_)]), "{failures:?}");
+    }
+
+    #[test]
+    fn the_environment_is_read_to_the_letter() {
+        assert_eq!(auths(r#"{"auths": {"a": {"auth": "dTpw"}}}"#).unwrap().len(), 1);
+        assert!(auths("{}").unwrap().is_empty() && auths(r#"{"auths": null}"#).unwrap().is_empty());
+        for bad in ["[]", "x", r#"{"auths": []}"#, r#"{"auths": {}, "credsStore": "pass"}"#] {
+            auths(bad).unwrap_err();
+        }
     }
 
     #[test]

@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use clap::Args;
-use pintle_image::dockerfile::{self, Ignore};
+use pintle_image::dockerfile::Ignore;
 use serde_json::{Map, Value};
 
+use super::bases;
 use crate::archive;
 use crate::commands::Done;
 use crate::commands::container::copy::body_from;
 use crate::commands::container::resources::{bytes, swap};
 use crate::context::Context;
-use crate::credentials::{lookup, registry_of, server_key};
+use crate::credentials::{all, lookup};
 use crate::failure::{Failure, exit_code};
 use crate::json::Fields;
 
@@ -123,10 +124,8 @@ impl Build {
         for tag in &self.tag {
             request = request.query("t", tag);
         }
-        if let Some(text) = &outgoing.text {
-            let known = self.credentials(context, text).await?;
-            request = request.header("X-Registry-Config", known);
-        }
+        let known = self.credentials(context, outgoing.text.as_deref()).await?;
+        request = request.header("X-Registry-Config", known);
         request = match outgoing.write {
             Some(write) => request.body(body_from(write), "application/x-tar"),
             None => request.query("remote", &self.source),
@@ -159,25 +158,30 @@ impl Build {
         Ok(())
     }
 
-    /// The credentials of the registries that the Dockerfile names, and of no other.
-    async fn credentials(&self, context: &Context, text: &str) -> Result<String> {
-        let mut registries = std::collections::BTreeSet::new();
-        // What cannot be read is the engine's to complain about.
-        if let Ok(file) = dockerfile::parse(text) {
-            let own = |base: &str| file.stages.iter().any(|stage| stage.name.as_deref() == Some(base));
-            let bases = file.stages.iter().map(|stage| stage.base.as_str());
-            registries.extend(
-                bases.filter(|base| !base.contains('$') && *base != "scratch" && !own(base)).map(registry_of),
-            );
-        }
+    /// The credentials of the registries that the Dockerfile names, and of no other; of a Dockerfile that only the
+    /// engine reads, all that are known, as Docker's client sends them.
+    async fn credentials(&self, context: &Context, text: Option<&str>) -> Result<String> {
         let config = context.config()?;
-        let mut known = Map::new();
-        for registry in registries {
-            let found = lookup(&config, &registry).await?;
-            if !found.is_empty() {
-                known.insert(server_key(&registry), found.document());
+        let mut found = Vec::new();
+        match text {
+            Some(text) => {
+                for registry in bases::registries(text, &values(&self.build_arg)) {
+                    found.push(lookup(&config, &registry).await?);
+                }
+            }
+            None => {
+                let (known, failures) = all(&config).await;
+                found = known;
+                for failure in failures {
+                    eprintln!("WARNING: {failure}");
+                }
             }
         }
+        let known: Map<String, Value> = found
+            .into_iter()
+            .filter(|known| !known.is_empty())
+            .map(|known| (known.server.clone(), known.document()))
+            .collect();
         Ok(base64::engine::general_purpose::URL_SAFE.encode(Value::Object(known).to_string()))
     }
 
@@ -260,6 +264,12 @@ fn arguments(given: &[String]) -> Map<String, Value> {
         None => (text.clone(), std::env::var(text).map_or(Value::Null, Value::from)),
     };
     given.iter().map(pair).collect()
+}
+
+/// Those that have a value.
+fn values(given: &[String]) -> BTreeMap<String, String> {
+    let pairs = arguments(given).into_iter();
+    pairs.filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
 }
 
 fn labels(given: &[String]) -> Map<String, Value> {

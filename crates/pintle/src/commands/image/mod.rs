@@ -1,5 +1,6 @@
 //! Image commands.
 
+mod bases;
 pub mod build;
 pub mod history;
 pub mod import;
