@@ -69,7 +69,7 @@ fn a_start_that_is_refused_says_why() {
         "{said}"
     );
     let said = with("{\"seccomp-profile\": \"/nowhere.json\"}", &[]);
-    assert!(said.contains("seccomp-profile"), "{said}");
+    assert!(said.contains("opening seccomp profile (/nowhere.json) failed"), "{said}");
     assert!(!refused.dir.path().join("data").exists(), "a refused configuration made the data root");
 
     // One good file is good before it is used, too.
@@ -225,6 +225,80 @@ fn a_reload_is_all_or_nothing() {
     engine.sh("docker rm new").ok();
     let _ = events.kill();
     let _ = events.wait();
+}
+
+/// What the administrator says once holds for every container that does not say otherwise.
+#[test]
+fn what_the_file_says_holds_for_containers_that_do_not_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("profile.json");
+    fs::write(
+        &profile,
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#,
+    )
+    .unwrap();
+    let file = folder.path().join("daemon.json");
+    let text = serde_json::json!({
+        "seccomp-profile": profile, "no-new-privileges": true, "init": true, "default-ipc-mode": "shareable",
+        "default-shm-size": 8 << 20, "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 77, "Hard": 88}},
+        "cgroup-parent": "/pintle-story-parent", "default-cgroupns-mode": "host", "default-stop-timeout": 1,
+    });
+    fs::write(&file, text.to_string()).unwrap();
+    let mut engine =
+        Engine::prepared(Kind::Pintle, Client::Docker, &["--config-file", file.to_str().unwrap()]);
+    engine.boot(&[]);
+    engine.busybox("busybox");
+    let path = profile.display();
+    let info = engine.sh("docker info -f '{{.SecurityOptions}}'").ok();
+    assert!(info.contains(&format!("name=seccomp,profile={path}")), "{info}");
+    assert!(info.contains("name=no-new-privileges"), "{info}");
+    let info = engine.sh("docker info 2>&1").ok();
+    assert!(info.contains("WARNING: daemon is not using the default seccomp profile"), "{info}");
+
+    let look = "hostname other 2>&1; grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; df -k /dev/shm | tail -n 1; \
+                ulimit -Sn; cat /proc/1/comm; grep -c pintle-story-parent /proc/1/cgroup";
+    let own = engine
+        .sh(&format!("docker run --name own --cap-add SYS_ADMIN --network none busybox sh -c '{look}'"))
+        .ok();
+    for said in
+        ["No space left on device", "NoNewPrivs:\t1", "Seccomp:\t2", " 8192 ", "\n77\n", "docker-init"]
+    {
+        assert!(own.contains(said), "{said}: {own}");
+    }
+    assert!(!own.ends_with("\n0"), "{own}");
+    assert_eq!(engine.sh("docker inspect -f '{{.HostConfig.IpcMode}}' own").ok(), "shareable");
+    // An exec is under the same filter.
+    engine.sh("docker run -d --name up --cap-add SYS_ADMIN --network none busybox sleep 1000").ok();
+    let inside = engine.sh("docker exec up hostname other").fails();
+    assert!(inside.contains("No space left on device"), "{inside}");
+    let started = Instant::now();
+    engine.sh("docker stop up").ok();
+    assert!(started.elapsed() < Duration::from_secs(9), "the default of ten seconds was waited for");
+
+    let otherwise = "--security-opt seccomp=builtin --security-opt no-new-privileges=false --init=false --ipc private \
+                     --shm-size 4m --ulimit nofile=99:99";
+    let other = engine
+        .sh(&format!(
+            "docker run --name other --cap-add SYS_ADMIN --network none {otherwise} busybox sh -c '{look}'"
+        ))
+        .ok();
+    for said in ["NoNewPrivs:\t0", "Seccomp:\t2", " 4096 ", "\n99\n"] {
+        assert!(other.contains(said), "{said}: {other}");
+    }
+    assert!(!other.contains("No space") && !other.contains("docker-init"), "{other}");
+    let free = engine
+        .sh("docker run --rm --cap-add SYS_ADMIN --privileged --network none busybox sh -c 'hostname other && grep Seccomp: /proc/self/status'")
+        .ok();
+    assert_eq!(free, "Seccomp:\t0");
+    engine.sh("docker rm -f own up other").ok();
+    assert_eq!(engine.stop(), Some(0));
+    engine.also(&["--seccomp-profile", "unconfined"]);
+    fs::write(&file, "{}").unwrap();
+    engine.boot(&[]);
+    let none = engine.sh("docker run --rm --network none busybox grep Seccomp: /proc/self/status").ok();
+    assert_eq!(none, "Seccomp:\t0");
+    let info = engine.sh("docker info -f '{{.SecurityOptions}}'").ok();
+    assert!(info.contains("name=seccomp,profile=unconfined"), "{info}");
 }
 
 /// The service manager's sockets are served, whatever kind they are, and are its own.

@@ -38,6 +38,7 @@ pub(crate) fn image_options(config: &Config) -> pintle_image::Options {
         mirrors: config.registry_mirrors.clone(),
         max_concurrent_downloads: config.max_concurrent_downloads as usize,
         max_concurrent_uploads: config.max_concurrent_uploads as usize,
+        max_download_attempts: config.max_download_attempts,
         ..pintle_image::Options::default()
     }
 }
@@ -198,6 +199,7 @@ pub(crate) fn container_defaults(config: &Config) -> containers::Defaults {
             .iter()
             .map(|(name, (soft, hard))| containers::Ulimit { name: name.clone(), soft: *soft, hard: *hard })
             .collect(),
+        seccomp: config.seccomp.filter.clone(),
     }
 }
 

@@ -107,14 +107,27 @@ pub struct LogFile {
 }
 
 /// The choice of `--security-opt seccomp=`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Seccomp {
     /// Docker's default profile.
+    #[default]
     Default,
     /// No filter.
     Unconfined,
     /// A profile in Docker's JSON format.
     Profile(serde_json::Value),
+}
+
+impl Seccomp {
+    /// A profile's text.
+    ///
+    /// # Errors
+    /// When it is no JSON, or no container could be started with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let json = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        crate::seccomp::Profile::parse(&json, &[]).map_err(|error| error.to_string())?;
+        Ok(Self::Profile(json))
+    }
 }
 
 /// Which streams a client attaches to.

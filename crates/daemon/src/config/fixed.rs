@@ -35,4 +35,5 @@ fixed! {
     cgroup_parent = "cgroup-parent",
     log_driver = "log-driver",
     log_opts = "log-opts",
+    seccomp = "seccomp-profile",
 }

@@ -9,6 +9,7 @@ mod overlay;
 mod raw;
 pub mod reference;
 mod runtimes;
+mod seccomp;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +24,7 @@ pub use overlay::Overlay;
 use pintle_runtime::Known;
 use raw::Raw;
 pub use raw::RuntimeEntry;
+pub use seccomp::SeccompProfile;
 
 type StringMap = BTreeMap<String, String>;
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub max_concurrent_downloads: u32,
     /// Layers that one push sends at a time.
     pub max_concurrent_uploads: u32,
+    /// How often a download is begun that brings nothing.
+    pub max_download_attempts: u32,
     /// Named runtimes, beside the embedded one.
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     /// The runtime of containers that name none.
@@ -101,6 +105,8 @@ pub struct Config {
     pub init: bool,
     /// Whether containers get no new privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// The system call filter of containers that do not say.
+    pub seccomp: SeccompProfile,
     /// What networks are made by.
     pub network: Network,
     /// Where plugins listen.
@@ -247,6 +253,10 @@ impl Config {
             registry_mirrors: mirrors(raw.registry_mirrors.unwrap_or_default())?,
             max_concurrent_downloads: concurrency("downloads", raw.max_concurrent_downloads, 3)?,
             max_concurrent_uploads: concurrency("uploads", raw.max_concurrent_uploads, 5)?,
+            max_download_attempts: match raw.max_download_attempts {
+                Some(0) => return Err("invalid max download attempts: 0".to_owned()),
+                attempts => attempts.unwrap_or(5),
+            },
             runtimes,
             default_runtime: known.default_name().to_owned(),
             known,
@@ -276,6 +286,7 @@ impl Config {
             log_opts: raw.log_opts.unwrap_or_default(),
             init: raw.init.unwrap_or(false),
             no_new_privileges: raw.no_new_privileges.unwrap_or(false),
+            seccomp: SeccompProfile::read(raw.seccomp_profile)?,
             network,
             plugin_sockets: absolute("plugin-sockets", raw.plugin_sockets, "/run/docker/plugins")?,
             cdi_spec_dirs: cdi_dirs(raw.cdi_spec_dirs, raw.features.as_ref())?,
@@ -305,12 +316,6 @@ fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
     if raw.selinux_enabled == Some(true) {
         return refused("selinux-enabled", "this version does not label for SELinux; remove the setting");
     }
-    if raw.seccomp_profile.as_deref().is_some_and(|profile| !matches!(profile, "" | "builtin")) {
-        return refused(
-            "seccomp-profile",
-            "this version has only the built-in default profile; name a profile for each container",
-        );
-    }
     if raw
         .storage_driver
         .as_deref()
@@ -333,15 +338,8 @@ const DOCKERS: &[&str] =
 
 /// Keys that are read for compatibility and change nothing.
 fn warnings(raw: &Raw) -> Vec<String> {
-    const SILENT: &[&str] = &[
-        "experimental",
-        "features",
-        "userland-proxy",
-        "builder",
-        "log-format",
-        "raw-logs",
-        "max-download-attempts",
-    ];
+    const SILENT: &[&str] =
+        &["experimental", "features", "userland-proxy", "builder", "log-format", "raw-logs"];
     let mut warnings = Vec::new();
     for key in raw.given() {
         if key.starts_with("containerd") {

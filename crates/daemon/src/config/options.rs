@@ -122,10 +122,10 @@ pub struct Options {
     /// The IPC name space of containers that do not say: private or shareable
     #[arg(long, value_name = "MODE")]
     pub default_ipc_mode: Option<String>,
-    /// Accepted if it is builtin
+    /// The system call filter of containers that do not say: builtin, unconfined or a file with a profile
     #[arg(long, value_name = "FILE")]
     pub seccomp_profile: Option<String>,
-    /// Accepted without effect: downloads are tried again as long as that helps
+    /// How often a download is begun again that brings nothing
     #[arg(long, value_name = "N")]
     pub max_download_attempts: Option<u32>,
     /// Accepted without effect

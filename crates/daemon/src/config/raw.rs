@@ -228,6 +228,7 @@ settings! {
     log_opts: StringMap = "log-opts";
     init: bool = "init";
     no_new_privileges: bool = "no-new-privileges";
+    seccomp_profile: String = "seccomp-profile";
     plugin_sockets: String = "plugin-sockets";
     plugin_spec_dirs: Vec<String> = "plugin-spec-dirs";
     restart_unhealthy_plugins: Vec<String> = "restart-unhealthy-plugins";
@@ -236,7 +237,6 @@ settings! {
     authorization_plugins: Vec<String> = "authorization-plugins";
     userns_remap: String = "userns-remap";
     selinux_enabled: bool = "selinux-enabled";
-    seccomp_profile: String = "seccomp-profile";
     // Accepted with a warning.
     allow_nondistributable_artifacts: Value = "allow-nondistributable-artifacts";
     allow_direct_routing: Value = "allow-direct-routing";

@@ -93,7 +93,7 @@ fn what_would_weaken_the_engine_in_silence_is_refused() {
         r#"{"authorization-plugins": ["x"]}"#,
         r#"{"userns-remap": "default"}"#,
         r#"{"selinux-enabled": true}"#,
-        r#"{"seccomp-profile": "/x"}"#,
+        r#"{"seccomp-profile": "/nonexistent"}"#,
         r#"{"storage-driver": "btrfs"}"#,
         r#"{"log-driver": "syslog"}"#,
         r#"{"default-runtime": "nope"}"#,
@@ -132,4 +132,21 @@ fn sizes_are_read() {
     assert_eq!(bytes("1GiB"), Some(1 << 30));
     assert_eq!(bytes("1024"), Some(1024));
     assert_eq!(bytes("x"), None);
+}
+
+#[test]
+fn a_seccomp_profile_is_read_at_once_and_named_if_it_is_bad() {
+    let name = |args: &[&str]| load(args).map(|config| config.seccomp.name);
+    assert_eq!(name(&[]).unwrap(), "builtin");
+    assert_eq!(name(&["--seccomp-profile", ""]).unwrap(), "builtin");
+    assert_eq!(name(&["--seccomp-profile=unconfined"]).unwrap(), "unconfined");
+    let good = file(r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#);
+    let path = good.path().to_str().unwrap();
+    assert_eq!(name(&["--seccomp-profile", path]).unwrap(), path);
+    for bad in ["{", r#"{"defaultAction": "SCMP_ACT_PERHAPS"}"#] {
+        let bad = file(bad);
+        let path = bad.path().to_str().unwrap();
+        let error = name(&["--seccomp-profile", path]).unwrap_err();
+        assert!(error.contains(path), "{error}");
+    }
 }

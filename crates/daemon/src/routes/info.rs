@@ -8,6 +8,7 @@ use pintle_api::{
     time,
 };
 use pintle_runtime::{
+    Seccomp,
     cgroup::{Available, Hierarchies},
     external::known::EMBEDDED,
 };
@@ -195,7 +196,7 @@ fn registries(config: &Config) -> RegistryConfig {
 }
 
 fn security_options(config: &Config) -> Vec<String> {
-    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    let mut options = vec![format!("name=seccomp,profile={}", config.seccomp.name)];
     if config.no_new_privileges {
         options.push("name=no-new-privileges".to_owned());
     }
@@ -215,6 +216,10 @@ fn warnings(config: &Config, available: Available) -> Vec<String> {
         (available.cpuset, "WARNING: No cpuset support"),
         (available.pids, "WARNING: No pids limit support"),
         (forwards(), "WARNING: IPv4 forwarding is disabled"),
+        (
+            config.seccomp.filter == Seccomp::Default,
+            "WARNING: daemon is not using the default seccomp profile",
+        ),
     ] {
         if !present {
             warnings.push(text.to_owned());

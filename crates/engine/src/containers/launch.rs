@@ -160,7 +160,8 @@ impl Shared {
         let user = blocking(move || prepare_root(&from, &spec)).await?;
         let setup = Setup::detect();
         let joins = self.joins(&container).await?;
-        let around = oci::Surroundings { setup, user, sources: sources.0, network: place, joins };
+        let seccomp = self.defaults.load().seccomp.clone();
+        let around = oci::Surroundings { setup, user, sources: sources.0, network: place, joins, seccomp };
         let (mut oci, seccomp) = oci::build(&container, &around)?;
         let spec = &container.spec;
         if !spec.device_requests.is_empty() {

@@ -310,11 +310,19 @@ pub struct Defaults {
     pub shm_size: i64,
     /// Resource limits of processes, by name.
     pub ulimits: Vec<super::Ulimit>,
+    /// The system call filter.
+    pub seccomp: pintle_runtime::Seccomp,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { stop_timeout: 10, log: super::LogConfig::default(), shm_size: 64 << 20, ulimits: Vec::new() }
+        Self {
+            stop_timeout: 10,
+            log: super::LogConfig::default(),
+            shm_size: 64 << 20,
+            ulimits: Vec::new(),
+            seccomp: pintle_runtime::Seccomp::Default,
+        }
     }
 }
 

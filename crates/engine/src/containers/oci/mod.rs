@@ -59,6 +59,8 @@ pub(super) struct Surroundings {
     pub network: Place,
     /// What it takes from other containers.
     pub joins: Joins,
+    /// The system call filter of containers that do not say.
+    pub seccomp: Seccomp,
 }
 
 /// The OCI specification and system call filter of a container.
@@ -118,7 +120,8 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
     if !spec.annotations.is_empty() {
         oci.set_annotations(Some(spec.annotations.clone().into_iter().collect()));
     }
-    Ok((oci, security.seccomp))
+    let unsaid = || if spec.privileged { Seccomp::Unconfined } else { around.seccomp.clone() };
+    Ok((oci, security.seccomp.unwrap_or_else(unsaid)))
 }
 
 /// The process of an exec in a running container.

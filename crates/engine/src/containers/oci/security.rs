@@ -5,7 +5,8 @@ use crate::{EngineError, containers::ContainerSpec};
 /// What `--security-opt` comes to.
 #[derive(Debug)]
 pub(super) struct Security {
-    pub seccomp: Seccomp,
+    /// `None`: it does not say.
+    pub seccomp: Option<Seccomp>,
     pub no_new_privileges: bool,
     pub apparmor: Option<String>,
     pub system_paths_unconfined: bool,
@@ -15,12 +16,8 @@ pub(super) struct Security {
 const LARGEST_PROFILE: usize = 4 << 20;
 
 pub(super) fn parse(spec: &ContainerSpec) -> Result<Security, EngineError> {
-    let mut security = Security {
-        seccomp: if spec.privileged { Seccomp::Unconfined } else { Seccomp::Default },
-        no_new_privileges: false,
-        apparmor: None,
-        system_paths_unconfined: false,
-    };
+    let mut security =
+        Security { seccomp: None, no_new_privileges: false, apparmor: None, system_paths_unconfined: false };
     for option in &spec.security_opt {
         if option == "no-new-privileges" {
             security.no_new_privileges = true;
@@ -34,7 +31,7 @@ pub(super) fn parse(spec: &ContainerSpec) -> Result<Security, EngineError> {
             return Err(EngineError::invalid(format!("invalid --security-opt 1: {option:?}")));
         };
         match key {
-            "seccomp" => security.seccomp = seccomp(value)?,
+            "seccomp" => security.seccomp = Some(seccomp(value)?),
             "apparmor" => security.apparmor = (value != "unconfined").then(|| value.to_owned()),
             "label" => {}
             "systempaths" if value == "unconfined" => security.system_paths_unconfined = true,
@@ -79,10 +76,11 @@ mod tests {
         assert!(with(&["no-new-privileges"]).unwrap().no_new_privileges);
         assert!(with(&["no-new-privileges:true"]).unwrap().no_new_privileges);
         assert!(!with(&["no-new-privileges=false"]).unwrap().no_new_privileges);
-        assert!(matches!(with(&["seccomp=unconfined"]).unwrap().seccomp, Seccomp::Unconfined));
-        assert!(matches!(with(&["seccomp:unconfined"]).unwrap().seccomp, Seccomp::Unconfined));
+        assert_eq!(with(&[]).unwrap().seccomp, None);
+        assert_eq!(with(&["seccomp=unconfined"]).unwrap().seccomp, Some(Seccomp::Unconfined));
+        assert_eq!(with(&["seccomp:unconfined"]).unwrap().seccomp, Some(Seccomp::Unconfined));
         let profile = r#"seccomp={"defaultAction":"SCMP_ACT_ALLOW"}"#;
-        assert!(matches!(with(&[profile]).unwrap().seccomp, Seccomp::Profile(_)));
+        assert!(matches!(with(&[profile]).unwrap().seccomp, Some(Seccomp::Profile(_))));
         assert!(with(&["systempaths=unconfined"]).unwrap().system_paths_unconfined);
         for bad in ["bogus", "bogus=1", "seccomp={", "no-new-privileges=perhaps"] {
             with(&[bad]).unwrap_err();
