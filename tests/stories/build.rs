@@ -218,6 +218,65 @@ fn the_cache_knows_what_changed() {
 }
 
 #[test]
+fn a_cache_comes_from_elsewhere() {
+    let one = ready();
+    let other = Engine::pintle();
+    let dockerfile =
+        "FROM base\nENV A=1\nRUN date +%N > /when\nCOPY file /\nWORKDIR /w\nRUN date +%N > /then";
+    let longer = format!("{dockerfile}\nRUN echo more\nLABEL more=1");
+    let hits = |ran: crate::harness::Ran| ran.ok().matches("Using cache").count();
+    for engine in [&one, &other] {
+        fs::create_dir_all(engine.dir.join("ctx")).unwrap();
+        fs::write(engine.dir.join("ctx/file"), "1").unwrap();
+    }
+    build(&one, dockerfile, "-t made:1").ok();
+    one.sh("docker save -o made.tar base made:1").ok();
+    other.sh(&format!("docker load -i {}", one.dir.join("made.tar").display())).ok();
+    let id = other.sh("docker images -q --no-trunc made:1").ok();
+    // Whoever has an image of it need not do it again, and gets the very same.
+    assert_eq!(hits(build(&other, dockerfile, "--cache-from nothing:1 --cache-from made:1 -t again")), 5);
+    assert_eq!(other.sh("docker images -q --no-trunc again").ok(), id);
+    assert_eq!(hits(build(&other, &longer, "--cache-from made:1 -t longer")), 5);
+    assert_eq!(
+        other.sh("docker run --rm longer cat /when /then").ok(),
+        one.sh("docker run --rm made:1 cat /when /then").ok()
+    );
+    // From the step on that differs, it is done.
+    fs::write(other.dir.join("ctx/file"), "2").unwrap();
+    assert_eq!(hits(build(&other, dockerfile, "--cache-from made:1 -t changed")), 2);
+    assert_eq!(
+        other.sh("docker run --rm changed cat /file /when").ok(),
+        format!("2{}", other.sh("docker run --rm made:1 cat /when").ok())
+    );
+    // What was done here is no cache then, unless it is what the image stands on.
+    assert_eq!(hits(build(&other, dockerfile, "")), 5);
+    assert_eq!(hits(build(&other, dockerfile, "--cache-from base")), 0);
+    assert_eq!(hits(build(&other, dockerfile, "--cache-from changed")), 5);
+    assert_eq!(hits(build(&other, dockerfile, "--cache-from changed --no-cache")), 0);
+    // Every stage may come from another image.
+    let stages = "FROM base AS a\nRUN echo a > /a\nFROM base\nRUN echo b > /b\nCOPY --from=a /a /";
+    build(&one, stages, "--target a -t part:a").ok();
+    build(&one, stages, "-t part:b").ok();
+    one.sh("docker save -o part.tar part:a part:b").ok();
+    other.sh(&format!("docker load -i {}", one.dir.join("part.tar").display())).ok();
+    assert_eq!(hits(build(&other, stages, "--cache-from part:b --cache-from part:a")), 3);
+
+    // dockerd's images are a cache too, as far as they tell the same.
+    let theirs = Engine::start(crate::harness::Kind::Dockerd, crate::harness::Client::Docker, &[]);
+    fs::create_dir_all(theirs.dir.join("ctx")).unwrap();
+    theirs.sh(&format!("docker load -i {}", one.dir.join("made.tar").display())).ok();
+    let steps = "FROM base\nENV B=2\nRUN date +%N > /theirs\nEXPOSE 80\nRUN date +%N > /too";
+    build(&theirs, steps, "--network none -t theirs:1").ok();
+    theirs.sh("docker save -o theirs.tar theirs:1").ok();
+    other.sh(&format!("docker load -i {}", theirs.dir.join("theirs.tar").display())).ok();
+    assert_eq!(hits(build(&other, steps, "--network none --cache-from theirs:1 -t mine")), 4);
+    assert_eq!(
+        other.sh("docker run --rm mine cat /theirs /too").ok(),
+        other.sh("docker run --rm theirs:1 cat /theirs /too").ok()
+    );
+}
+
+#[test]
 fn what_cannot_be_built_says_why() {
     let engine = ready();
     let failed = build(&engine, "FROM base\nRUN echo before; exit 7", "");

@@ -113,6 +113,7 @@ fn request(query: &Query, credentials: BTreeMap<String, Auth>) -> Result<Request
         dockerfile: query.text("dockerfile").to_owned(),
         tags,
         use_cache: !query.truth("nocache"),
+        cache_from: document(query, "cachefrom")?,
         pull: query.truth("pull"),
         remove: query.truth_or("rm", true),
         force_remove: query.truth("forcerm"),

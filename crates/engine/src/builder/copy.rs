@@ -75,7 +75,7 @@ impl Build<'_> {
         let hash = hash(items.clone()).await?;
         let whose = chown.as_ref().map(|chown| format!("--chown={chown}")).unwrap_or_default();
         let told = self.nop(&format!("{name} {whose}{hash} in {destination} "));
-        if self.cached(&told) {
+        if self.cached(&told).await? {
             return Ok(());
         }
         let scratch = Scratch::open(self.builder, self.state.image.as_ref()).await?;

@@ -27,6 +27,8 @@ pub struct Request {
     pub tags: Vec<Reference>,
     /// Does nothing twice, or everything again.
     pub use_cache: bool,
+    /// `--cache-from`: images whose steps are taken instead of those that were done here; empty: only the latter.
+    pub cache_from: Vec<String>,
     /// Asks registries even for images that are here.
     pub pull: bool,
     /// Removes a step's container after it.

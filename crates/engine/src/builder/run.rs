@@ -56,7 +56,7 @@ impl Build<'_> {
             [] => words.join(" "),
             seen => format!("|{} {} {}", seen.len(), seen.join(" "), words.join(" ")),
         };
-        if self.cached(&told) {
+        if self.cached(&told).await? {
             return Ok(());
         }
         let Some(image) = &self.state.image else {

@@ -44,6 +44,8 @@ pub(super) struct Build<'a> {
     /// Stages that are done: their names and images.
     done: Vec<(Option<String>, Option<ImageId>)>,
     held: Vec<Held>,
+    /// What `--cache-from` names, as far as steps may still come from it.
+    sources: Vec<ImageId>,
     step: usize,
     steps: usize,
 }
@@ -84,6 +86,7 @@ pub(super) async fn build(
         platform,
         done: Vec::new(),
         held: Vec::new(),
+        sources: Vec::new(),
         step: 0,
         steps,
     };
@@ -161,6 +164,7 @@ impl Build<'_> {
     async fn begin(&mut self, stage: &Stage) -> Result<(), Failed> {
         self.say_step(&stage.text);
         self.arguments.begin_stage();
+        self.find_sources();
         let lookup = |name: &str| self.arguments.global(name);
         let expander = Expander { escape: self.escape, lookup: &lookup };
         let base = expander.word(&stage.base)?;
@@ -307,7 +311,7 @@ impl Build<'_> {
     /// The directory is there from then on.
     async fn make_workdir(&mut self, told: &str) -> Result<(), Failed> {
         let told = self.nop(told);
-        if self.cached(&told) {
+        if self.cached(&told).await? {
             return Ok(());
         }
         let scratch = super::scratch::Scratch::open(self.builder, self.state.image.as_ref()).await?;
@@ -321,7 +325,7 @@ impl Build<'_> {
     /// An image that differs in its configuration alone.
     async fn commit(&mut self, told: &str) -> Result<(), Failed> {
         let told = self.nop(&format!(" {told}"));
-        if self.cached(&told) {
+        if self.cached(&told).await? {
             return Ok(());
         }
         let commit = Commit { created_by: told.clone(), ..self.commit_of(&told) };
@@ -368,15 +372,52 @@ impl Build<'_> {
     }
 
     /// Takes the image that the same step made before, if there is one and it may be used.
-    pub fn cached(&mut self, told: &str) -> bool {
+    pub async fn cached(&mut self, told: &str) -> Result<bool, Failed> {
         if !self.request.use_cache {
-            return false;
+            return Ok(false);
         }
-        let step = self.identity(told);
-        let Some(image) = self.builder.0.images.built(self.state.image.as_ref(), &step) else { return false };
+        let Some(image) = self.known(told).await? else { return Ok(false) };
         self.out.output(" ---> Using cache\n");
         self.arrive(image);
-        true
+        Ok(true)
+    }
+
+    /// What was built here, or with `--cache-from` what those images are made of.
+    async fn known(&mut self, told: &str) -> Result<Option<ImageId>, Failed> {
+        let images = &self.builder.0.images;
+        let parent = self.state.image.as_ref();
+        let built = images.built(parent, &self.identity(told));
+        if self.request.cache_from.is_empty() {
+            return Ok(built);
+        }
+        if let Some(built) = built
+            && self.sources.iter().any(|source| *source == built || images.stands_on(source, &built))
+        {
+            return Ok(Some(built));
+        }
+        for source in &self.sources {
+            let commit = Commit { created_by: told.to_owned(), ..self.commit_of(told) };
+            if let Some(image) = images.restored(parent, source, commit).await? {
+                // Steps of one image are not mixed with another's.
+                self.sources = vec![source.clone()];
+                return Ok(Some(image));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The images that `--cache-from` names. One that is not here is none.
+    fn find_sources(&mut self) {
+        self.sources.clear();
+        for name in &self.request.cache_from {
+            match self.builder.0.images.get(name) {
+                Ok(image) => {
+                    self.held.push(self.builder.hold(&image.id));
+                    self.sources.push(image.id);
+                }
+                Err(error) => tracing::warn!(%name, %error, "--cache-from: going on without it"),
+            }
+        }
     }
 
     /// The stage has come to this image.

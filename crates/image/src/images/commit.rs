@@ -9,7 +9,7 @@ use pintle_store::failpoint;
 
 use super::{
     Images,
-    catalog::{Known, Record, RecordLayer},
+    catalog::{Record, RecordLayer},
     diff,
     query::no_such_image,
 };
@@ -64,19 +64,6 @@ impl Images {
             images.child(parent.as_ref(), None, commit, &mut arrivals)
         })
         .await?
-    }
-
-    /// The newest image that was built on `parent` by this step.
-    pub fn built(&self, parent: Option<&ImageId>, step: &str) -> Option<ImageId> {
-        let catalog = self.catalog();
-        let mut found: Vec<(&ImageId, &Known)> = catalog
-            .images
-            .iter()
-            .filter(|(_, known)| known.record.parent.as_ref() == parent)
-            .filter(|(_, known)| known.record.step.as_deref() == Some(step))
-            .collect();
-        found.sort_by(|(_, one), (_, other)| other.config.created.cmp(&one.config.created));
-        found.first().map(|(id, _)| (*id).clone())
     }
 
     fn commit_files(&self, id: &str, dir: &Path, commit: Commit) -> Result<ImageId, ImageError> {
@@ -173,7 +160,7 @@ fn empty(platform: Option<Platform>) -> ImageConfig {
 }
 
 /// A history that says something about every layer, as the rows of a child must line up with its layers.
-fn whole_history(config: &ImageConfig) -> Vec<History> {
+pub(super) fn whole_history(config: &ImageConfig) -> Vec<History> {
     let mut history = config.history.clone();
     let told = history.iter().filter(|step| !step.empty_layer).count();
     for _ in told..config.rootfs.diff_ids.len() {

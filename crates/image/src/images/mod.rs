@@ -3,6 +3,7 @@
 //! Records are in the engine's store, configurations and packed layers in [`crate::Blobs`], unpacked layers in
 //! `layers/`. An image exists once its record is committed, and everything it needs is on disk before that.
 
+mod cache;
 mod catalog;
 mod commit;
 mod diff;

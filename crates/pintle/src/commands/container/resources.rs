@@ -73,7 +73,7 @@ pub fn nano_cpus(text: &str) -> Result<i64> {
 }
 
 /// `nofile=1024:2048`.
-fn ulimit(text: &str) -> Result<Value> {
+pub fn ulimit(text: &str) -> Result<Value> {
     let bad = || anyhow!("invalid ulimit argument: {text}");
     let (name, limits) = text.split_once('=').ok_or_else(bad)?;
     const NAMES: [&str; 15] = [

@@ -14,7 +14,7 @@ use super::bases;
 use crate::archive;
 use crate::commands::Done;
 use crate::commands::container::copy::body_from;
-use crate::commands::container::resources::{bytes, swap};
+use crate::commands::container::resources::{bytes, swap, ulimit};
 use crate::context::Context;
 use crate::credentials::{all, lookup};
 use crate::failure::{Failure, exit_code};
@@ -29,9 +29,27 @@ pub struct Build {
     /// Set build-time variables
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
-    /// Images to consider as cache sources (the local cache is used)
+    /// Images to consider as cache sources
     #[arg(long, value_name = "IMAGE")]
     pub cache_from: Vec<String>,
+    /// Optional parent cgroup for RUN
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_parent: Option<String>,
+    /// Limit the CPU CFS (Completely Fair Scheduler) period of RUN
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_period: Option<i64>,
+    /// Limit the CPU CFS (Completely Fair Scheduler) quota of RUN
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_quota: Option<i64>,
+    /// CPU shares of RUN (relative weight)
+    #[arg(short = 'c', long, value_name = "N")]
+    pub cpu_shares: Option<i64>,
+    /// CPUs in which to allow execution of RUN (0-3, 0,1)
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// MEMs in which to allow execution of RUN (0-3, 0,1)
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_mems: Option<String>,
     /// Name of the Dockerfile (Default is 'PATH/Dockerfile')
     #[arg(short = 'f', long, value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -69,6 +87,9 @@ pub struct Build {
     #[arg(long, default_value = "true", action = clap::ArgAction::Set, value_name = "BOOL", num_args = 0..=1,
         require_equals = true, default_missing_value = "true")]
     pub rm: bool,
+    /// Security options of RUN
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES")]
     pub shm_size: Option<String>,
@@ -78,6 +99,9 @@ pub struct Build {
     /// Set the target build stage to build
     #[arg(long, default_value = "", value_name = "STAGE")]
     pub target: String,
+    /// Ulimit options of RUN
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
     /// A directory, a URL that the engine fetches, or '-' for an archive or a Dockerfile on standard input
     #[arg(value_name = "PATH|URL|-")]
     pub source: String,
@@ -99,6 +123,7 @@ impl Build {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
         let outgoing = self.outgoing()?;
+        let ulimits = self.ulimit.iter().map(|text| ulimit(text)).collect::<Result<Vec<_>>>()?;
         let client = context.client().await?;
         let mut request = client
             .post("/build")
@@ -117,7 +142,15 @@ impl Build {
             .query_some("shmsize", bytes(self.shm_size.as_deref())?)
             .query("buildargs", Value::Object(arguments(&self.build_arg)))
             .query("labels", Value::Object(labels(&self.label)))
-            .query("cachefrom", Value::from(self.cache_from.clone()));
+            .query("cachefrom", Value::from(self.cache_from.clone()))
+            .query("securityopt", Value::from(self.security_opt.clone()))
+            .query("ulimits", Value::from(ulimits))
+            .query_some("cgroupparent", self.cgroup_parent.as_deref())
+            .query_some("cpuperiod", self.cpu_period)
+            .query_some("cpuquota", self.cpu_quota)
+            .query_some("cpushares", self.cpu_shares)
+            .query_some("cpusetcpus", self.cpuset_cpus.as_deref())
+            .query_some("cpusetmems", self.cpuset_mems.as_deref());
         for host in &self.add_host {
             request = request.query("extrahosts", host);
         }
