@@ -14,6 +14,7 @@ mod cni;
 mod completion;
 mod compose;
 mod containers;
+mod copies;
 mod credentials;
 mod daemon;
 mod data_root;

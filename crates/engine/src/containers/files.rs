@@ -21,7 +21,7 @@ use super::{
     launch,
     service::{Shared, blocking},
 };
-use crate::EngineError;
+use crate::{EngineError, volumes::Passing};
 
 /// What a look into a container that does not run waits for one volume.
 const MOUNT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -43,27 +43,22 @@ impl Containers {
     pub async fn stat_path(&self, name: &str, path: &str) -> Result<PathStat, EngineError> {
         let cell = self.shared.find(name)?;
         let view = View::open(&self.shared, &cell, true).await?;
-        let (path, container) = (path.to_owned(), name.to_owned());
-        let (view, stat) = blocking(move || {
-            let stat = archive::stat(&view.root, &path).map_err(|error| missing(&container, &path, error))?;
-            Ok((view, stat))
-        })
-        .await?;
-        drop(view);
-        Ok(stat_of(stat))
+        let (view, stat) = view.stat(path).await?;
+        view.close().await;
+        Ok(stat_of(stat.map_err(|error| missing(name, path, error))?))
     }
 
     /// A path as a tar stream.
     pub async fn copy_out(&self, name: &str, path: &str) -> Result<(PathStat, Archive), EngineError> {
         let cell = self.shared.find(name)?;
         let view = View::open(&self.shared, &cell, true).await?;
-        let (wanted, container) = (path.to_owned(), name.to_owned());
-        let (view, stat) = blocking(move || {
-            let stat =
-                archive::stat(&view.root, &wanted).map_err(|error| missing(&container, &wanted, error))?;
-            Ok((view, stat))
-        })
-        .await?;
+        let (view, stat) = match view.stat(path).await? {
+            (view, Ok(stat)) => (view, stat),
+            (view, Err(error)) => {
+                view.close().await;
+                return Err(missing(name, path, error));
+            }
+        };
         let wanted = path.to_owned();
         self.shared.announce(&cell.container(), "archive-path", &[]);
         let archive = self.stream(view, move |root, out| archive::copy_out(root, &wanted, out).map(drop));
@@ -106,7 +101,7 @@ impl Containers {
         };
         let (unpacked, _) = tokio::join!(unpack, feed);
         let (view, result) = unpacked.map_err(|error| EngineError::internal(error.to_string()))?;
-        drop(view);
+        view.close().await;
         result.map_err(|error| missing(name, path, error))?;
         self.shared.announce(&container, "extract-to-dir", &[]);
         Ok(())
@@ -127,10 +122,12 @@ impl Containers {
         let (reader, writer) = tokio::io::duplex(PIPE);
         let handle = tokio::runtime::Handle::current();
         let work = tokio::task::spawn_blocking(move || {
-            let mut out = io::BufWriter::with_capacity(64 << 10, Blocking { inner: writer, handle });
+            let mut out =
+                io::BufWriter::with_capacity(64 << 10, Blocking { inner: writer, handle: handle.clone() });
             let result = write(&view.root, &mut out);
             let flushed = out.flush();
-            drop(view);
+            // Before the client sees the end: whoever asks the driver then finds nothing of it.
+            handle.block_on(view.close());
             result.map_err(io::Error::other).and(flushed)
         });
         Archive { tar: Box::pin(Checked { reader, work: Some(work) }) }
@@ -226,10 +223,12 @@ fn refuse_read_only(container: &Container, path: &str) -> Result<(), EngineError
 }
 
 /// A container's files at a path of this host. Of one that does not run, the root and what would be mounted
-/// are mounted for as long as somebody looks.
+/// are mounted for as long as somebody looks. Of one that runs they are there already; volumes of plugins are mounted
+/// once more all the same, as in Docker, so that a plugin knows of everybody who reads them.
 struct View {
     root: PathBuf,
     close: Option<Close>,
+    passing: Vec<Passing>,
 }
 
 struct Close {
@@ -241,13 +240,17 @@ struct Close {
 
 impl View {
     async fn open(shared: &Arc<Shared>, cell: &Arc<Cell>, with_mounts: bool) -> Result<Self, EngineError> {
-        let _turn = cell.turn.lock().await;
+        let turn = cell.turn.lock().await;
         let snapshot = cell.snapshot();
         if snapshot.gone {
             return Err(EngineError::not_found(format!("No such container: {}", cell.id)));
         }
         if let Some(run) = snapshot.container.life.run() {
-            return Ok(Self { root: PathBuf::from(format!("/proc/{}/root", run.pid)), close: None });
+            // Nobody who stops it waits for a driver that hangs.
+            drop(turn);
+            let root = PathBuf::from(format!("/proc/{}/root", run.pid));
+            let passing = if with_mounts { pass(shared, &snapshot.container).await } else { Vec::new() };
+            return Ok(Self { root, close: None, passing });
         }
         let mut views = cell.views.lock().await;
         let root = shared.images.mount_rootfs(&cell.id, &shared.dir(&cell.id)).await?;
@@ -262,6 +265,7 @@ impl View {
                 volumes: Vec::new(),
                 bound: Vec::new(),
             }),
+            passing: Vec::new(),
         };
         if with_mounts {
             let mut mounts: Vec<&MountPoint> = snapshot.container.mounts.iter().collect();
@@ -282,8 +286,14 @@ impl View {
         let Some(close) = &mut self.close else { return Ok(()) };
         let mut part = None;
         let source = match mount.kind {
-            // Neither memory nor an image's files are there when nothing runs.
-            MountKind::Tmpfs | MountKind::Image => return Ok(()),
+            // There is no memory when nothing runs.
+            MountKind::Tmpfs => return Ok(()),
+            MountKind::Image => {
+                let image = shared.mount_image(container, mount).await?;
+                let (source, bound) = shared.part(image, mount).await?;
+                part = bound;
+                source.path
+            }
             MountKind::Bind => {
                 let point = mount.clone();
                 blocking(move || launch::bind_source(&point)).await?
@@ -326,6 +336,45 @@ impl View {
     }
 }
 
+/// Mounts the volumes of a running container's plugins in passing. What a driver does not mount again is there for the
+/// container, and so for us.
+async fn pass(shared: &Shared, container: &Container) -> Vec<Passing> {
+    let foreign =
+        |mount: &&MountPoint| mount.kind == MountKind::Volume && mount.driver != crate::volumes::DEFAULT;
+    let mounts = container.mounts.iter().filter(foreign).map(|mount| async {
+        let name = mount.name.as_deref().unwrap_or_default();
+        match tokio::time::timeout(MOUNT, shared.volumes.pass(name, &container.id)).await {
+            Ok(Ok(passing)) => return Some(passing),
+            Ok(Err(error)) => tracing::warn!(volume = name, %error, "looked into without a mount of its own"),
+            Err(_elapsed) => tracing::warn!(volume = name, "its driver does not answer; looked into without"),
+        }
+        None
+    });
+    futures_util::future::join_all(mounts).await.into_iter().flatten().collect()
+}
+
+impl View {
+    /// What is at a path.
+    async fn stat(
+        self,
+        path: &str,
+    ) -> Result<(Self, Result<archive::PathStat, pintle_image::ImageError>), EngineError> {
+        let path = path.to_owned();
+        blocking(move || {
+            let stat = archive::stat(&self.root, &path);
+            Ok((self, stat))
+        })
+        .await
+    }
+
+    /// Ends the look, and waits until drivers know it.
+    async fn close(mut self) {
+        let passing = std::mem::take(&mut self.passing);
+        drop(self);
+        futures_util::future::join_all(passing.into_iter().map(Passing::end)).await;
+    }
+}
+
 impl Drop for View {
     fn drop(&mut self) {
         let Some(close) = self.close.take() else { return };
@@ -353,12 +402,11 @@ impl Close {
         let mut views = cell.views.lock().await;
         *views = views.saturating_sub(1);
         let snapshot = cell.snapshot();
-        if *views == 0
-            && !snapshot.gone
-            && !snapshot.container.life.may_hold()
-            && let Err(error) = shared.images.unmount_rootfs(&cell.id, &shared.dir(&cell.id)).await
-        {
-            tracing::warn!(container = %cell.id, %error, "its root file system could not be unmounted");
+        if *views == 0 && !snapshot.gone && !snapshot.container.life.may_hold() {
+            shared.unmount_images(&snapshot.container).await;
+            if let Err(error) = shared.images.unmount_rootfs(&cell.id, &shared.dir(&cell.id)).await {
+                tracing::warn!(container = %cell.id, %error, "its root file system could not be unmounted");
+            }
         }
     }
 }

@@ -270,7 +270,7 @@ impl Shared {
     }
 
     /// What of a volume or an image is to be mounted.
-    async fn part(
+    pub async fn part(
         &self,
         path: PathBuf,
         mount: &MountPoint,

@@ -191,10 +191,20 @@ impl Ledger {
         if self.debt(name, id) == owed {
             return;
         }
-        let key = owed_key(name, id);
-        if let Err(error) = if owed == 0 { self.owed.delete(&key) } else { self.owed.put(&key, &owed) } {
+        if let Err(error) = self.write_debt(name, id, owed) {
             tracing::error!(volume = name, %id, %error, "could not note which unmounts are still to be sent");
         }
+    }
+
+    /// The same, for whoever must not go on without.
+    pub(super) fn write_debt(&self, name: &str, id: &MountId, owed: u32) -> Result<(), EngineError> {
+        let key = owed_key(name, id);
+        if owed == 0 {
+            self.owed.delete(&key)?
+        } else {
+            self.owed.put(&key, &owed)?
+        }
+        Ok(())
     }
 
     /// Remembers durably that at least one unmount is owed for a mount id.

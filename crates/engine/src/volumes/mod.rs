@@ -8,6 +8,7 @@
 //! | module | job |
 //! |---|---|
 //! | `create`, `remove`, `mount`, `look` | the requests |
+//! | `passing` | mounts of somebody who only looks in |
 //! | `recover`, `debts` | what boot and half-failed calls leave to be done |
 //! | `record`, `ledger` | what is known, on disk and in memory |
 //! | `drivers`, `survey` | who can be asked, and asking all of them at once |
@@ -25,6 +26,7 @@ mod ledger;
 mod look;
 mod model;
 mod mount;
+mod passing;
 mod record;
 mod recover;
 mod remove;
@@ -50,6 +52,7 @@ pub(crate) use drivers::translate;
 pub use drivers::{DEFAULT, Driver, Drivers};
 pub use model::{ANONYMOUS, Filters, PruneFilters, Pruned, Reference, Usage, Use, Volume};
 pub(crate) use model::{has_label, truth};
+pub use passing::Passing;
 
 use crate::{
     EngineError, ErrorKind,

@@ -28,7 +28,7 @@ impl Volumes {
     /// Mounts a volume for container `holder` and says where it is on this host. The same `id` may mount
     /// several times and must unmount as often.
     pub async fn mount(&self, name: &str, holder: &str, id: &MountId) -> Result<PathBuf, EngineError> {
-        self.mount_for(name, holder, id, None).await
+        self.mount_for(name, holder, id, Sort::Plain).await
     }
 
     /// The same, and the `mount` event tells how the container sees it.
@@ -39,18 +39,18 @@ impl Volumes {
         id: &MountId,
         seen: &Use,
     ) -> Result<PathBuf, EngineError> {
-        self.mount_for(name, holder, id, Some(seen.clone())).await
+        self.mount_for(name, holder, id, Sort::Seen(seen.clone())).await
     }
 
-    async fn mount_for(
+    pub(super) async fn mount_for(
         &self,
         name: &str,
         holder: &str,
         id: &MountId,
-        seen: Option<Use>,
+        sort: Sort,
     ) -> Result<PathBuf, EngineError> {
         let (deliver, mut delivered) = oneshot::channel();
-        let job = Mounting { name: name.to_owned(), holder: holder.to_owned(), id: id.clone(), seen };
+        let job = Mounting { name: name.to_owned(), holder: holder.to_owned(), id: id.clone(), sort };
         self.inner.tasks.spawn(Arc::clone(&self.inner).mount(job, deliver));
         match tokio::time::timeout(self.inner.budgets.mount, &mut delivered).await {
             Ok(Ok(Ok((path, took)))) => {
@@ -101,7 +101,17 @@ struct Mounting {
     name: String,
     holder: String,
     id: MountId,
-    seen: Option<Use>,
+    sort: Sort,
+}
+
+/// What a mount is for.
+pub(super) enum Sort {
+    /// Somebody who remembers it durably.
+    Plain,
+    /// The same, and it is told how the container sees it.
+    Seen(Use),
+    /// Somebody who does not: the ledger does.
+    Passing,
 }
 
 impl Inner {
@@ -124,6 +134,12 @@ impl Inner {
             }
         };
         let owed = self.ledger.debt(name, &job.id);
+        if matches!(job.sort, Sort::Passing)
+            && let Err(error) = self.ledger.write_debt(name, &job.id, owed + 1)
+        {
+            let _ = deliver.send(Err(error));
+            return;
+        }
         let mounted = within(self.budgets.late, "Mount", driver.driver.mount(name, &job.id)).await;
         failpoint!("engine.volume.mounted");
         let path = match mounted {
@@ -148,8 +164,8 @@ impl Inner {
         let (took, taken) = oneshot::channel();
         if deliver.send(Ok((path, took))).is_ok() && taken.await.is_ok() {
             let mut attributes = vec![("driver", record.driver.as_str()), ("container", job.holder.as_str())];
-            let read_write = job.seen.as_ref().is_some_and(|seen| seen.read_write).to_string();
-            if let Some(seen) = &job.seen {
+            let read_write = matches!(&job.sort, Sort::Seen(seen) if seen.read_write).to_string();
+            if let Sort::Seen(seen) = &job.sort {
                 attributes.push(("destination", &seen.destination));
                 attributes.push(("read/write", &read_write));
                 attributes.push(("propagation", &seen.propagation));

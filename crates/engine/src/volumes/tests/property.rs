@@ -35,6 +35,11 @@ enum Step {
     Unmount {
         id: usize,
     },
+    /// Somebody looks in, and goes away after some milliseconds.
+    Pass {
+        name: usize,
+        after: u64,
+    },
     /// The caller goes away after some milliseconds.
     Abandon {
         name: usize,
@@ -71,6 +76,7 @@ fn simple() -> impl Strategy<Value = Step> {
         1 => (0..3_usize).prop_map(|name| Step::Remove { name }),
         4 => (0..3_usize, 0..4_usize).prop_map(|(name, id)| Step::Mount { name, id }),
         2 => (0..4_usize).prop_map(|id| Step::Unmount { id }),
+        2 => (0..3_usize, 0_u64..15).prop_map(|(name, after)| Step::Pass { name, after }),
         1 => (0..3_usize, 0..4_usize, 0_u64..15).prop_map(|(name, id, after)| Step::Abandon { name, id, after }),
         2 => (0..2_usize, 0..4_usize, mood).prop_map(|(driver, method, mood)| Step::Mood { driver, method, mood }),
         1 => Just(Step::Calm),
@@ -225,6 +231,19 @@ impl Life {
                     }
                     _ => {}
                 }
+            }
+            Step::Pass { name, after } => {
+                let (name, until) = (NAMES[*name], Duration::from_millis(*after).min(until));
+                // Who gives up, at whatever moment, ends nothing by himself.
+                let _ = runtime.block_on(async {
+                    let look = async {
+                        if let Ok(passing) = volumes.pass(name, "c").await {
+                            tokio::time::sleep(Duration::from_millis(after / 2)).await;
+                            passing.end().await;
+                        }
+                    };
+                    tokio::time::timeout(until, look).await
+                });
             }
             Step::Unmount { id } => {
                 let id = format!("m{id}");

@@ -69,6 +69,34 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test]
+async fn a_mount_in_passing_is_owed_its_unmount_from_the_start() {
+    let mut scene = scene();
+    scene.create("v", "d1").await.unwrap();
+    scene.volumes.mount("v", "c", &id("own")).await.unwrap();
+    let own = BTreeMap::from([(("v".to_owned(), "own".to_owned()), 1)]);
+    scene.volumes.pass("v", "c").await.unwrap().end().await;
+    assert_eq!((scene.world.d1.counts(), scene.world.d1.calls("Unmount")), (own.clone(), 1));
+    drop(scene.volumes.pass("v", "c").await.unwrap());
+    eventually("it is unmounted", || scene.world.d1.counts() == own).await;
+    // The engine dies while somebody looks.
+    let passing = scene.volumes.pass("v", "c").await.unwrap();
+    assert_eq!(scene.world.d1.counts().len(), 2);
+    std::mem::forget(passing);
+    scene.restart();
+    scene.volumes.restore(vec![Reference {
+        volume: "v".into(),
+        container: "c".into(),
+        mounts: vec![id("own")],
+    }]);
+    scene.volumes.reconcile().await;
+    eventually("it is unmounted", || scene.world.d1.counts() == own).await;
+    // One that the driver refuses leaves nothing.
+    scene.world.d1.mood("Mount", Mood::Refuses);
+    assert!(scene.volumes.pass("v", "c").await.is_err());
+    assert_eq!(scene.world.d1.counts(), own);
+}
+
+#[tokio::test]
 async fn what_exists_is_returned_unchanged() {
     let scene = scene();
     let labels = map(&[("a", "1")]);
