@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use crate::{
 pub struct Registry {
     pub address: String,
     child: Child,
+    requests: PathBuf,
 }
 
 impl Registry {
@@ -53,16 +54,25 @@ impl Registry {
             root.display()
         );
         fs::write(&file, yaml).unwrap();
+        let requests = dir.join(format!("registry-{port}.requests"));
         let child = Command::new("docker-registry")
             .args(["serve", &file.display().to_string()])
-            .stdout(Stdio::null())
+            .stdout(fs::File::create(&requests).unwrap())
             .stderr(Stdio::null())
             .spawn()
             .expect("apt-get install docker-registry");
         eventually("the registry", Duration::from_secs(20), || {
             std::net::TcpStream::connect(&address).is_ok()
         });
-        Self { address, child }
+        Self { address, child, requests }
+    }
+
+    /// The requests so far whose line holds all of these, each as `METHOD /path`.
+    pub fn requests(&self, words: &[&str]) -> Vec<String> {
+        let log = fs::read_to_string(&self.requests).unwrap();
+        let request =
+            |line: &str| line.split('"').nth(1).map(|asked| asked.trim_end_matches(" HTTP/1.1").to_owned());
+        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).filter_map(request).collect()
     }
 }
 
@@ -90,6 +100,76 @@ fn an_image_travels() {
     assert_eq!(engine.sh(&format!("docker run --rm {name} echo ran")).ok(), "ran");
     let missing = engine.sh(&format!("docker pull {}/team/none", registry.address)).fails();
     assert!(missing.contains("not found") || missing.contains("manifest unknown"), "{missing}");
+}
+
+/// Whoever wants the same image at the same time downloads it once, and nobody clears away what somebody needs.
+#[test]
+fn pulls_of_one_image_share_the_work_and_keep_what_they_need() {
+    let engine = Engine::pintle();
+    let registry = Registry::open(&engine.dir);
+    let host = &registry.address;
+    engine.busybox("base");
+    // Two images with layers in common, of a size that takes a while.
+    let steps = "FROM base\nRUN head -c 8000000 /dev/urandom > /a\nRUN head -c 8000000 /dev/urandom > /b\n";
+    fs::create_dir(engine.dir.join("ctx")).unwrap();
+    for (name, more) in [("one", "RUN echo one > /name"), ("two", "RUN echo two > /name")] {
+        fs::write(engine.dir.join("ctx/Dockerfile"), format!("{steps}{more}")).unwrap();
+        engine
+            .sh(&format!(
+                "DOCKER_BUILDKIT=0 docker build -t {host}/{name}:1 ctx && docker push {host}/{name}:1"
+            ))
+            .ok();
+    }
+    let layers = |name: &str| -> Vec<String> {
+        let text = engine
+            .sh(&format!("docker image inspect -f '{{{{join .RootFS.Layers \" \"}}}}' {host}/{name}:1"))
+            .ok();
+        text.split(' ').map(str::to_owned).collect()
+    };
+    let mut all = [layers("one"), layers("two")].concat();
+    all.sort();
+    all.dedup();
+    let away = format!("docker rmi -f {host}/one:1 {host}/two:1 && docker image prune -af");
+    engine.sh(&away).ok();
+
+    let mut seen = registry.requests(&["GET", "/blobs/"]).len();
+    for _ in 0..4 {
+        // While they are pulled, everything that nobody needs is cleared away again and again.
+        engine
+            .sh(&format!(
+                "for i in 1 2 3 4; do docker pull {host}/one:1 & docker pull {host}/two:1 & done; \
+                 for i in 1 2 3 4 5 6; do docker image prune -af; docker system prune -f; done >/dev/null & wait"
+            ))
+            .ok();
+        // A prune that came after the last pull took them again.
+        engine
+            .sh(&format!(
+                "docker run --rm --name a {host}/one:1 cat /name && docker run --rm {host}/two:1 cat /name"
+            ))
+            .ok();
+        engine.sh(&away).ok();
+    }
+    engine.sh(&away).ok();
+    seen = registry.requests(&["GET", "/blobs/"]).len() - seen;
+    assert!(seen > 0);
+
+    let before = registry.requests(&["GET", "/blobs/"]).len();
+    engine
+        .sh(&format!(
+            "for i in 1 2 3 4 5 6; do docker pull {host}/one:1 & docker pull {host}/two:1 & done; wait"
+        ))
+        .ok();
+    let mut asked = registry.requests(&["GET", "/blobs/"]).split_off(before);
+    // Each layer once, and the two configurations.
+    assert_eq!(asked.len(), all.len() + 2, "{asked:#?}");
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), all.len() + 2);
+
+    // A container keeps its files, whatever becomes of its image.
+    engine.sh(&format!("docker create --name kept {host}/one:1 cat /name && {away}")).ok();
+    assert_eq!(engine.sh("docker start -a kept").ok(), "one");
+    engine.sh("docker rm kept && docker image prune -af").ok();
 }
 
 #[test]

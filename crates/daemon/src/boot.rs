@@ -52,6 +52,13 @@ pub(crate) fn directories(config: &Config) -> anyhow::Result<()> {
             .create(dir)
             .with_context(|| format!("making {}", dir.display()))?;
     }
+    if config.storage_size > 0 && !pintle_runtime::quota::is_enforced(&config.data_root).unwrap_or(false) {
+        anyhow::bail!(
+            "Storage Option overlay2.size not supported. Filesystem does not support Project Quota: {} needs xfs mounted \
+             with prjquota, or ext4 with the features quota and project, mounted with prjquota",
+            config.data_root.display()
+        );
+    }
     let tmp = config.data_root.join("tmp");
     match std::fs::remove_dir_all(&tmp) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -199,6 +206,7 @@ pub(crate) fn container_defaults(config: &Config) -> containers::Defaults {
             .iter()
             .map(|(name, (soft, hard))| containers::Ulimit { name: name.clone(), soft: *soft, hard: *hard })
             .collect(),
+        storage_size: config.storage_size,
         seccomp: config.seccomp.filter.clone(),
     }
 }

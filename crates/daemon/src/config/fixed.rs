@@ -36,4 +36,5 @@ fixed! {
     log_driver = "log-driver",
     log_opts = "log-opts",
     seccomp = "seccomp-profile",
+    storage_size = "storage-opts",
 }

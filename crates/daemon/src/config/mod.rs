@@ -105,6 +105,8 @@ pub struct Config {
     pub init: bool,
     /// Whether containers get no new privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// The most bytes that the root file system of a container that does not say may take; 0: no limit.
+    pub storage_size: u64,
     /// The system call filter of containers that do not say.
     pub seccomp: SeccompProfile,
     /// What networks are made by.
@@ -286,6 +288,7 @@ impl Config {
             log_opts: raw.log_opts.unwrap_or_default(),
             init: raw.init.unwrap_or(false),
             no_new_privileges: raw.no_new_privileges.unwrap_or(false),
+            storage_size: storage_size(raw.storage_opts.as_deref().unwrap_or_default())?,
             seccomp: SeccompProfile::read(raw.seccomp_profile)?,
             network,
             plugin_sockets: absolute("plugin-sockets", raw.plugin_sockets, "/run/docker/plugins")?,
@@ -448,8 +451,27 @@ fn shm_size(value: Option<&serde_json::Value>) -> Result<i64, String> {
     }
 }
 
+/// `storage-opts`: overlay2's, of which the size counts.
+fn storage_size(options: &[String]) -> Result<u64, String> {
+    let mut size = 0;
+    for option in options {
+        let (key, value) =
+            option.split_once('=').ok_or_else(|| format!("unable to parse key/value option: {option:?}"))?;
+        match key.to_ascii_lowercase().as_str() {
+            "overlay2.override_kernel_check" => {}
+            "overlay2.size" => {
+                let bytes = bytes(value).and_then(|bytes| u64::try_from(bytes).ok());
+                size = bytes
+                    .ok_or_else(|| format!("invalid overlay2.size {value:?}: it is no number of bytes"))?;
+            }
+            other => return Err(format!("overlay2: unknown option {other}")),
+        }
+    }
+    Ok(size)
+}
+
 /// Reads `64m`, `1.5GiB`, `1024`.
-fn bytes(text: &str) -> Option<i64> {
+pub(crate) fn bytes(text: &str) -> Option<i64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

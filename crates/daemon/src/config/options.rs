@@ -137,7 +137,7 @@ pub struct Options {
     /// Accepted with a warning
     #[arg(long = "exec-opt", value_name = "KEY=VALUE")]
     pub exec_opts: Vec<String>,
-    /// Accepted with a warning
+    /// overlay2.size=BYTES: the most that the root file system of a container that does not say may take (repeatable)
     #[arg(long = "storage-opt", value_name = "KEY=VALUE")]
     pub storage_opts: Vec<String>,
     /// Accepted without effect
@@ -247,7 +247,7 @@ impl Options {
             log_format: self.log_format.clone().map(Value::String),
             raw_logs: self.raw_logs.map(Value::Bool),
             exec_opts: given(&self.exec_opts).map(Value::from),
-            storage_opts: given(&self.storage_opts).map(Value::from),
+            storage_opts: given(&self.storage_opts),
             features: given(&self.features).map(Value::from),
             init_path: self.init_path.clone().map(Value::String),
             oom_score_adjust: self.oom_score_adjust.map(Value::from),

@@ -229,6 +229,7 @@ settings! {
     init: bool = "init";
     no_new_privileges: bool = "no-new-privileges";
     seccomp_profile: String = "seccomp-profile";
+    storage_opts: Vec<String> = "storage-opts";
     plugin_sockets: String = "plugin-sockets";
     plugin_spec_dirs: Vec<String> = "plugin-spec-dirs";
     restart_unhealthy_plugins: Vec<String> = "restart-unhealthy-plugins";
@@ -260,7 +261,6 @@ settings! {
     oom_score_adjust: Value = "oom-score-adjust";
     proxies: Value = "proxies";
     raw_logs: Value = "raw-logs";
-    storage_opts: Value = "storage-opts";
     swarm_default_advertise_addr: Value = "swarm-default-advertise-addr";
     userland_proxy_path: Value = "userland-proxy-path";
 }

@@ -95,6 +95,8 @@ fn what_would_weaken_the_engine_in_silence_is_refused() {
         r#"{"selinux-enabled": true}"#,
         r#"{"seccomp-profile": "/nonexistent"}"#,
         r#"{"storage-driver": "btrfs"}"#,
+        r#"{"storage-opts": ["dm.basesize=1G"]}"#,
+        r#"{"storage-opts": ["overlay2.size=much"]}"#,
         r#"{"log-driver": "syslog"}"#,
         r#"{"default-runtime": "nope"}"#,
         r#"{"runtimes": {"x": {}}}"#,

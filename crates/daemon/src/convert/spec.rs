@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pintle_api::{
+    StringMap,
     container::{Config, NetworkingConfig, UpdateRequest},
     host_config::{self, HostConfig},
     version::ApiVersion,
@@ -46,6 +47,7 @@ pub(crate) fn spec(
     let document = json!({ "Config": config, "HostConfig": host, "NetworkingConfig": networking });
     let (healthcheck, shell) = (config.healthcheck.clone(), config.shell.0.clone().unwrap_or_default());
     let resources = resources(&host);
+    let storage_size = storage_size(&host.storage_opt)?;
     let mut security_opt = host.security_opt.unwrap_or_default();
     if defaults.no_new_privileges
         && !security_opt.iter().any(|option| option.starts_with("no-new-privileges"))
@@ -131,6 +133,7 @@ pub(crate) fn spec(
         device_cgroup_rules: host.device_cgroup_rules.unwrap_or_default(),
         init: host.init.unwrap_or(defaults.init),
         shm_size: host.shm_size,
+        storage_size,
         sysctls: host.sysctls,
         ipc_mode: host.ipc_mode,
         pid_mode: host.pid_mode,
@@ -206,12 +209,20 @@ fn refuse(host: &HostConfig, defaults: &config::Config) -> Result<(), Failure> {
             "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
         ));
     }
-    if !host.storage_opt.is_empty() {
-        return Err(Failure::not_implemented(
-            "--storage-opt is not supported: the size of a root file system cannot be limited here",
-        ));
-    }
     Ok(())
+}
+
+/// `StorageOpt`: the most bytes of the root file system.
+fn storage_size(options: &StringMap) -> Result<u64, Failure> {
+    let mut size = 0;
+    for (key, value) in options {
+        if !key.eq_ignore_ascii_case("size") {
+            return Err(Failure::invalid(format!("Unknown option {}", key.to_lowercase())));
+        }
+        let bytes = config::bytes(value).and_then(|bytes| u64::try_from(bytes).ok());
+        size = bytes.ok_or_else(|| Failure::invalid(format!("invalid size: '{value}'")))?;
+    }
+    Ok(size)
 }
 
 fn mount(mount: host_config::Mount) -> Result<MountSpec, Failure> {

@@ -49,6 +49,9 @@ async fn create(
     if spec.shm_size == 0 {
         spec.shm_size = defaults.shm_size;
     }
+    if spec.storage_size == 0 {
+        spec.storage_size = defaults.storage_size;
+    }
     for limit in &defaults.ulimits {
         if !spec.ulimits.iter().any(|own| own.name == limit.name) {
             spec.ulimits.push(limit.clone());
@@ -61,6 +64,7 @@ async fn create(
         shared.config.log_drivers.check(&spec.log.driver).await?;
     }
     warnings.extend(check::check(&spec)?);
+    shared.check_size(&spec)?;
     let mut points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
     shared.find_images(&mut points)?;
     shared.networks.check(&spec)?;
@@ -162,6 +166,7 @@ async fn make(
         let path = dir.clone();
         blocking(move || Ok(make_dir(&path)?)).await?;
         shared.images.create_rootfs(&container.id, &dir, &image.id).await?;
+        shared.limit_size(&container.id, &container.spec).await?;
         shared.make_images(&container).await?;
         failpoint!("engine.create.after_rootfs");
         make_volumes(shared, &mut container, &fresh, &mut made).await?;
@@ -305,6 +310,7 @@ impl Shared {
     /// Removes what a failed creation made. What cannot be removed now is swept at the next start.
     pub async fn undo_create(&self, container: &Container, volumes: &[String]) {
         let dir = self.dir(&container.id);
+        self.release_size(&container.id).await;
         if let Err(error) = self.remove_images(&container.id).await {
             tracing::warn!(container = %container.id, %error, "image mounts stay for now");
         } else if let Err(error) = self.images.remove_rootfs(&container.id, &dir).await {

@@ -48,6 +48,7 @@ mod request;
 mod restore;
 mod service;
 mod signal;
+mod size;
 mod spec;
 mod state;
 mod stop;

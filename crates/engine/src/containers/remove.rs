@@ -81,6 +81,9 @@ impl Shared {
             self.release(cell, &container.mounts).await;
         }
         self.remove_images(&container.id).await?;
+        if container.spec.storage_size > 0 {
+            self.release_size(&container.id).await;
+        }
         self.images.remove_rootfs(&container.id, &dir).await?;
         failpoint!("engine.remove.after_rootfs");
         blocking(move || match std::fs::remove_dir_all(&dir) {

@@ -310,6 +310,8 @@ pub struct Defaults {
     pub shm_size: i64,
     /// Resource limits of processes, by name.
     pub ulimits: Vec<super::Ulimit>,
+    /// The most bytes that a root file system may take; 0: no limit.
+    pub storage_size: u64,
     /// The system call filter.
     pub seccomp: pintle_runtime::Seccomp,
 }
@@ -321,6 +323,7 @@ impl Default for Defaults {
             log: super::LogConfig::default(),
             shm_size: 64 << 20,
             ulimits: Vec::new(),
+            storage_size: 0,
             seccomp: pintle_runtime::Seccomp::Default,
         }
     }

@@ -210,6 +210,7 @@ impl Shared {
                 tracing::warn!(container = %id, %error, "processes without a record could not be removed");
             }
             self.drop_shm(&id).await;
+            self.release_size(&id).await;
             let removed = match self.remove_images(&id).await {
                 Ok(()) => self.images.remove_rootfs(&id, &dir).await.map_err(Into::into),
                 Err(error) => Err(error),

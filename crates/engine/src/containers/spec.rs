@@ -96,6 +96,8 @@ pub struct ContainerSpec {
     pub init: bool,
     /// Bytes of `/dev/shm`; 0: 64 MiB.
     pub shm_size: i64,
+    /// The most bytes that it may write into its root file system; 0: no limit.
+    pub storage_size: u64,
     /// Kernel parameters of the container's namespaces.
     pub sysctls: BTreeMap<String, String>,
     /// `""`, `none`, `private`, `shareable`, `host`, `container:NAME`.
