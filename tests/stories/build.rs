@@ -426,7 +426,8 @@ fn scaffolding(host: &Host) {
     let plugin = host.engine.dir.join("my-volume-plugin/rootfs/usr/bin/my-volume-plugin");
     assert_eq!(fs::read(plugin).unwrap(), fs::read(built("volume-dirs")).unwrap());
     assert_eq!(host.sh("docker ps -aq").ok(), "");
-    // And what follows in the seed.
+    // And what follows in the seed, which mounts a folder of Docker's.
+    fs::create_dir_all("/var/lib/docker/volumes").unwrap();
     let developing = include_str!("seed/developing.sh");
     let create = developing.split("docker plugin create").next().unwrap();
     host.sh(&format!(

@@ -96,8 +96,8 @@ fn a_copy_out_of_a_running_container_is_a_mount_in_passing() {
     engine.boot(&[]);
     engine.busybox("base");
     engine
-        .sh("docker volume create -d folders v && \
-             docker run -d --name box --network none -v v:/v base sh -c 'echo hello > /v/f; sleep 1000' && \
+        .sh("docker volume create -d folders vol && \
+             docker run -d --name box --network none -v vol:/v base sh -c 'echo hello > /v/f; sleep 1000' && \
              docker exec box dd if=/dev/zero of=/v/large bs=1M count=0 seek=2000")
         .ok();
     assert_eq!(plugin.calls(), (1, 0));
@@ -127,7 +127,7 @@ fn a_copy_out_of_a_running_container_is_a_mount_in_passing() {
     eventually("the copy to begin", Duration::from_secs(20), || plugin.held() == [1, 1]);
     engine.sh("kill $(cat pid)").ok();
     eventually("the copy's mount to end", Duration::from_secs(20), || plugin.held() == [1]);
-    engine.sh("docker rm -f box && docker volume rm v").ok();
+    engine.sh("docker rm -f box && docker volume rm vol").ok();
     assert_eq!(plugin.held(), [0_i64; 0]);
 }
 
@@ -148,6 +148,6 @@ fn what_images_mount_can_be_copied_out_of_a_container_that_does_not_run() {
     let refused = engine.sh("docker cp out box:/img/new").fails();
     assert!(refused.contains("read-only"), "{refused}");
     engine.sh("docker start -a box && docker cp box:/img/deep/er/f - | tar -xO | grep one").ok();
-    eventually("the mounts to end", Duration::from_secs(20), || engine.leftovers().is_empty());
     engine.sh("docker rm box && docker rmi files").ok();
+    eventually("the mounts to end", Duration::from_secs(20), || engine.leftovers().is_empty());
 }

@@ -187,35 +187,3 @@ fn a_helper_that_is_broken_sends_nothing_anywhere() {
     }
     assert_eq!(connections.load(Ordering::SeqCst), 0);
 }
-
-#[test]
-fn pass_keeps_what_both_clients_use() {
-    let (engine, registry) = guarded(Client::Docker);
-    let host = &registry.address;
-    // gpg's sockets want a short path.
-    engine
-        .sh("export GNUPGHOME=$PWD/g && mkdir -m 700 g && \
-             gpg --batch --quiet --passphrase '' --quick-gen-key story@example.com ed25519 && \
-             fpr=$(gpg --list-keys --with-colons | awk -F: '/^fpr/ {print $10; exit}') && \
-             gpg --batch --quiet --passphrase '' --quick-add-key $fpr cv25519 && \
-             PASSWORD_STORE_DIR=$PWD/store pass init story@example.com")
-        .ok();
-    let stored = |command: &str| {
-        engine.sh(&format!("export GNUPGHOME=$PWD/g PASSWORD_STORE_DIR=$PWD/store; {command}"))
-    };
-    let away = format!("docker rmi -f {host}/base:1");
-    // Whoever logs in finds pass by itself, and writes no password into config.json.
-    for (one, other) in [("pintle", "docker"), ("docker", "pintle")] {
-        client_config(&engine, r#"{"credsStore": "pass"}"#);
-        stored(&format!("{one} login -u user -p secret {host}")).ok();
-        let config = fs::read_to_string(engine.dir.join("home/.docker/config.json")).unwrap();
-        assert!(!config.contains("c2VjcmV0") && !config.contains("secret"), "{config}");
-        stored(&format!("{other} pull {host}/base:1 && {other} push {host}/base:1 && {away}")).ok();
-        fs::write(engine.dir.join("ctx/Dockerfile"), format!("FROM {host}/base:1\n")).unwrap();
-        stored(&format!("tar -C ctx -c . | pintle build - && {away}")).ok();
-        stored(&format!("{other} logout {host}")).ok();
-        let refused = stored(&format!("{one} pull {host}/base:1")).fails();
-        assert!(refused.contains("no basic auth credentials"), "{refused}");
-    }
-    stored("gpgconf --kill all").ok();
-}

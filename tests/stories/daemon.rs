@@ -255,7 +255,7 @@ fn what_the_file_says_holds_for_containers_that_do_not_say() {
     let info = engine.sh("docker info 2>&1").ok();
     assert!(info.contains("WARNING: daemon is not using the default seccomp profile"), "{info}");
 
-    let look = "hostname other 2>&1; grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; df -k /dev/shm | tail -n 1; \
+    let look = "hostname other 2>&1; grep -E \"NoNewPrivs|Seccomp:\" /proc/self/status; df -k /dev/shm | tail -n 1; \
                 ulimit -Sn; cat /proc/1/comm; grep -c pintle-story-parent /proc/1/cgroup";
     let own = engine
         .sh(&format!("docker run --name own --cap-add SYS_ADMIN --network none busybox sh -c '{look}'"))

@@ -144,7 +144,7 @@ fn pulls_of_one_image_share_the_work_and_keep_what_they_need() {
         // A prune that came after the last pull took them again.
         engine
             .sh(&format!(
-                "docker run --rm --name a {host}/one:1 cat /name && docker run --rm {host}/two:1 cat /name"
+                "docker run --rm --name one {host}/one:1 cat /name && docker run --rm {host}/two:1 cat /name"
             ))
             .ok();
         engine.sh(&away).ok();
