@@ -110,7 +110,7 @@ fn a_copy_out_of_a_running_container_is_a_mount_in_passing() {
 
     // Into a pipe that nobody reads.
     let copy = "rm -f pipe && mkfifo pipe && \
-                { docker cp box:/v/large - > pipe 2>/dev/null & echo $! > pid; sleep 1000 < pipe 2>/dev/null & echo $! >> pid; }";
+                { docker cp box:/v/large - > pipe 2>/dev/null & echo $! > pid; sleep 1000 < pipe >/dev/null 2>&1 & echo $! >> pid; }";
     // Killed in the middle of a copy, the engine leaves the plugin no mount too many: not at once, not in the end.
     for round in 1..=3 {
         engine.sh(copy).ok();

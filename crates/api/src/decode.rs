@@ -4,10 +4,13 @@
 //! * A key that comes twice, in whatever case, sets the same field twice: the later one wins, objects merge.
 //! * `null` leaves a field as it was; unknown keys are ignored.
 //!
+//! Where somebody else judges the same bytes, [`Reading::Exact`] refuses what Go and another reader could understand
+//! differently: a key that comes twice, and one that names a field in another case.
+//!
 //! It is a serde deserialiser, so the field names come from the types themselves. `#[serde(flatten)]` hides
 //! them: do not use it on request types.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -30,6 +33,16 @@ pub enum DecodeError {
     Trailing,
 }
 
+/// Which bodies are understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reading {
+    /// All that Go understands.
+    #[default]
+    Lenient,
+    /// Only those that mean the same to everybody.
+    Exact,
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -44,14 +57,22 @@ impl std::error::Error for DecodeError {}
 
 /// Reads one JSON value that fills `bytes`. Never panics; nesting is bounded at 128 levels.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    decode_as(bytes, Reading::Lenient)
+}
+
+/// The same, for bodies of the kind that `reading` says.
+pub fn decode_as<T: DeserializeOwned>(bytes: &[u8], reading: Reading) -> Result<T, DecodeError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(DecodeError::Empty);
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let node = Node::deserialize(&mut reader).map_err(|error| {
+    let mut node = Node::deserialize(&mut reader).map_err(|error| {
         DecodeError::Invalid(syntax::complaint(bytes).unwrap_or_else(|| error.to_string()))
     })?;
     reader.end().map_err(|_| DecodeError::Trailing)?;
+    if reading == Reading::Exact {
+        node.make_exact().map_err(DecodeError::Invalid)?;
+    }
     T::deserialize(node).map_err(|error| DecodeError::Invalid(error.to_string()))
 }
 
@@ -70,7 +91,7 @@ enum Node {
     Number(serde_json::Number),
     String(String),
     Array(Vec<Node>),
-    Object(Vec<(String, Node)>),
+    Object(Vec<(String, Node)>, Reading),
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -122,11 +143,32 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some(entry) = entries.next_entry()? {
             object.push(entry);
         }
-        Ok(Node::Object(object))
+        Ok(Node::Object(object, Reading::Lenient))
     }
 }
 
 impl Node {
+    /// Marks every object as one that is read exactly. The error names a key that comes twice.
+    fn make_exact(&mut self) -> Result<(), String> {
+        match self {
+            Self::Object(entries, reading) => {
+                *reading = Reading::Exact;
+                let mut seen = HashSet::new();
+                for (key, value) in entries {
+                    value.make_exact()?;
+                    if !seen.insert(key.as_str()) {
+                        return Err(format!(
+                            "the key {key:?} comes twice in one object: leave one of them out"
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            Self::Array(items) => items.iter_mut().try_for_each(Self::make_exact),
+            _ => Ok(()),
+        }
+    }
+
     fn unexpected(&self) -> Unexpected<'_> {
         match self {
             Self::Null => Unexpected::Unit,
@@ -134,7 +176,7 @@ impl Node {
             Self::Number(_) => Unexpected::Other("number"),
             Self::String(value) => Unexpected::Str(value),
             Self::Array(_) => Unexpected::Seq,
-            Self::Object(_) => Unexpected::Map,
+            Self::Object(..) => Unexpected::Map,
         }
     }
 
@@ -170,7 +212,7 @@ impl<'de> Deserializer<'de> for Node {
             Node::Number(number) => number.deserialize_any(visitor),
             Node::String(value) => visitor.visit_string(value),
             Node::Array(items) => visitor.visit_seq(Items(items.into_iter())),
-            Node::Object(entries) => visitor.visit_map(Entries::of_map(entries)),
+            Node::Object(entries, _) => visitor.visit_map(Entries::of_map(entries)),
         }
     }
 
@@ -231,7 +273,7 @@ impl<'de> Deserializer<'de> for Node {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
             Node::Null => visitor.visit_map(Entries::of_map(Vec::new())),
-            Node::Object(entries) => visitor.visit_map(Entries::of_map(entries)),
+            Node::Object(entries, _) => visitor.visit_map(Entries::of_map(entries)),
             other => Err(other.mismatch(&visitor)),
         }
     }
@@ -244,7 +286,8 @@ impl<'de> Deserializer<'de> for Node {
     ) -> Result<V::Value, Error> {
         match self {
             Node::Null => visitor.visit_map(Entries::of_map(Vec::new())),
-            Node::Object(entries) => visitor.visit_map(Entries::of_struct(entries, fields)),
+            Node::Object(entries, Reading::Lenient) => visitor.visit_map(Entries::of_struct(entries, fields)),
+            Node::Object(entries, Reading::Exact) => visitor.visit_map(Entries::of_exact(entries, fields)?),
             other => Err(other.mismatch(&visitor)),
         }
     }
@@ -292,8 +335,8 @@ impl Entries {
             let Some(field) = field_of(&key, fields) else { continue };
             match known.iter_mut().find(|(name, _)| name == field) {
                 None => known.push((field.to_owned(), value)),
-                Some((_, Node::Object(earlier))) if matches!(value, Node::Object(_)) => {
-                    if let Node::Object(later) = value {
+                Some((_, Node::Object(earlier, _))) if matches!(value, Node::Object(..)) => {
+                    if let Node::Object(later, _) = value {
                         earlier.extend(later);
                     }
                 }
@@ -302,6 +345,18 @@ impl Entries {
         }
         known.retain(|(_, value)| !matches!(value, Node::Null));
         Self::of_map(known)
+    }
+}
+
+impl Entries {
+    /// The fields among `entries`, none of which comes twice.
+    fn of_exact(entries: Vec<(String, Node)>, fields: &'static [&'static str]) -> Result<Self, Error> {
+        for (key, _) in &entries {
+            if let Some(field) = field_of(key, fields).filter(|field| field != key) {
+                return Err(Error::custom(format_args!("the key {key:?} must be spelled {field:?}")));
+            }
+        }
+        Ok(Self::of_struct(entries, fields))
     }
 }
 
@@ -394,6 +449,30 @@ mod tests {
     }
 
     #[test]
+    fn what_others_could_read_otherwise_is_not_exact() {
+        let exact = |text: &str| decode_as::<Outer>(text.as_bytes(), Reading::Exact);
+        let plain =
+            r#"{"Image":"a","HostConfig":{"Memory":1,"Binds":["x"]},"Labels":{"a":"1","A":"2"},"raw2":[{}]}"#;
+        assert_eq!(exact(plain).unwrap(), decode::<Outer>(plain.as_bytes()).unwrap());
+        for (text, why) in [
+            (r#"{"Image":"a","Image":"a"}"#, "\"Image\" comes twice"),
+            (r#"{"Image":"a","\u0049mage":"b"}"#, "\"Image\" comes twice"),
+            (r#"{"image":"a"}"#, "\"image\" must be spelled \"Image\""),
+            (r#"{"HostConfig":{"PRIVILEGED":true}}"#, "\"PRIVILEGED\" must be spelled \"Privileged\""),
+            ("{\"HostConfig\":{\"Bind\u{17f}\":[]}}", "must be spelled \"Binds\""),
+            (r#"{"HostConfig":{},"hostconfig":{"Privileged":true}}"#, "must be spelled \"HostConfig\""),
+            (r#"{"Labels":{"a":"1","a":"2"}}"#, "\"a\" comes twice"),
+            (r#"{"Unknown":[{"x":{"a":1,"a":2}}]}"#, "\"a\" comes twice"),
+        ] {
+            let error = exact(text).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+            decode::<Outer>(text.as_bytes()).unwrap();
+        }
+        assert_eq!(exact("{} {}"), Err(DecodeError::Trailing));
+        assert_eq!(exact(""), Err(DecodeError::Empty));
+    }
+
+    #[test]
     fn null_is_the_default_anywhere() {
         let read = read(r#"{"Image":null,"HostConfig":null,"Labels":{"a":null},"Raw":{"any":null}}"#);
         assert_eq!(read.image, "");
@@ -423,6 +502,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_exact_is_what_is_lenient(text in r#"\{("(Image|image|Labels|HostConfig|x)":("a"|null|\{\}),)?"(Image|Raw|x|IMAGE)":(1|"b"|\[\])\}"#) {
+            if let Ok(exact) = decode_as::<Outer>(text.as_bytes(), Reading::Exact) {
+                prop_assert_eq!(decode::<Outer>(text.as_bytes()).unwrap(), exact);
+            }
+        }
+
         #[test]
         fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = decode::<Outer>(&bytes);

@@ -27,7 +27,7 @@ pub mod time;
 pub mod version;
 pub mod volume;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, decode_as};
 pub use error::ErrorBody;
 pub use filters::{FilterError, Filters};
 pub use version::ApiVersion;

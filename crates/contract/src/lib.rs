@@ -4,6 +4,7 @@
 //! `pintle-sdk` serves any contract on a socket, `pintle-host` calls one; the engine cannot tell which it
 //! holds. This crate does no I/O and knows no JSON.
 
+pub mod authorization;
 mod error;
 pub mod ipam;
 pub mod log;
@@ -11,6 +12,7 @@ pub mod network;
 mod value;
 pub mod volume;
 
+pub use authorization::Authorizer;
 pub use error::{DriverError, ErrorKind};
 pub use ipam::IpamDriver;
 pub use log::{LogDriver, LogEntry, LogStream};

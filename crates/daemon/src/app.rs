@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use arc_swap::ArcSwap;
 use pintle_drivers::Overlay;
 use pintle_engine::{
+    authorization::Authorization,
     builder::Builder,
     containers::Containers,
     events::{Event, Events, Kind},
@@ -27,6 +28,8 @@ pub(crate) struct App {
     pub(crate) images: Images,
     pub(crate) runtime: Runtime,
     pub(crate) host: Host,
+    /// Who is asked before anything is done.
+    pub(crate) authorization: Authorization,
     pub(crate) volumes: Volumes,
     pub(crate) networks: Networks,
     /// The places of plugins in networks.

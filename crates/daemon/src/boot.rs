@@ -1,6 +1,7 @@
 //! Building the parts in the order in which they depend on each other, and bringing up what was wanted.
 
 use std::{
+    collections::BTreeMap,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,6 +11,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use pintle_engine::{
     Journal,
+    authorization::{Authorization, HostAuthorizers, Limits},
     builder::Builder,
     containers::{self, Containers},
     events::{Event, Events, Kind},
@@ -127,6 +129,11 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     let builder = Builder::new(containers.clone(), images.clone(), &config.data_root.join("tmp"));
     // Before any request could release one: what exists is what holds plugins.
     host.replace_leases([volumes.holders(), networks.holders()].concat());
+    let authorization = Authorization::new(
+        Arc::new(HostAuthorizers::new(host.clone(), BTreeMap::new())),
+        config.authorization_plugins.clone(),
+        Limits::default(),
+    );
     let (restored_sender, restored) = watch::channel(false);
     let app = App {
         config: ArcSwap::from_pointee(config),
@@ -134,6 +141,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         images,
         runtime,
         host,
+        authorization,
         volumes,
         networks,
         rooms,

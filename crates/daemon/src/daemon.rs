@@ -43,7 +43,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => reload::reload(&daemon.app, &log),
+                _ = hangup.recv() => reload::reload(&daemon.app, &log).await,
             }
         }
         notify::stopping();
@@ -83,6 +83,12 @@ pub async fn start(config: Config) -> anyhow::Result<Daemon> {
     let claim = Claim::take(&config.data_root, config.pidfile.as_deref()).map_err(anyhow::Error::msg)?;
     let listeners = listen::open(&config).await.map_err(anyhow::Error::msg)?;
     let (app, restored) = boot::open(config, boot::shim()).await?;
+    // Before anybody is served: a chain that cannot be asked must not be found out one refusal at a time.
+    if let Err(why) = app.authorization.check(&app.authorization.names()).await {
+        app.draining.cancel();
+        app.host.shutdown(false).await;
+        anyhow::bail!("{why}");
+    }
     let router = Arc::new(Router::new(routes::table()));
     let mut servers = JoinSet::new();
     let mut addresses = Vec::new();

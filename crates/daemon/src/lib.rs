@@ -5,7 +5,8 @@
 //! | [`config`] | flags and `daemon.json` become a checked [`Config`] |
 //! | `boot` | opens the parts in dependency order; brings up what was wanted |
 //! | `daemon` | [`start`], [`Daemon`], [`run`]: signals, reload, drain |
-//! | `listen`, `tls`, `serve` | sockets, handshakes, connections |
+//! | `listen`, `tls`, `peer`, `serve` | sockets, handshakes, who is at the other end, connections |
+//! | `authorization` | what is judged is what is carried out |
 //! | `http` | one request in, one answer out |
 //! | `hijack` | connections that stop being HTTP |
 //! | `routes` | one file for each resource of the API |
@@ -14,6 +15,7 @@
 //! | `builtins`, `networking`, `quotas` | the drivers that are linked in; what the configuration says of networks, and the kernel of quotas |
 
 mod app;
+mod authorization;
 mod boot;
 mod builtins;
 mod claim;
@@ -26,6 +28,7 @@ mod listen;
 mod logging;
 mod networking;
 mod notify;
+mod peer;
 mod quotas;
 mod reload;
 mod rights;

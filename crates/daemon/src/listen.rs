@@ -15,7 +15,11 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Address, Config};
+use crate::{
+    authorization::recovery,
+    config::{Address, Config},
+    peer::Peer,
+};
 
 /// A client's connection.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send {}
@@ -31,6 +35,8 @@ pub(crate) struct Listener {
     tls: Option<TlsAcceptor>,
     /// The file to remove in the end, where this made it.
     path: Option<PathBuf>,
+    /// Whether it is the one for recovery.
+    recovers: bool,
     pub(crate) address: String,
 }
 
@@ -43,15 +49,27 @@ enum Socket {
 pub(crate) struct Accepted {
     connection: Connection,
     tls: Option<TlsAcceptor>,
+    peer: Peer,
 }
 
 impl Accepted {
-    /// The connection that HTTP is spoken on.
-    pub(crate) async fn connection(self) -> io::Result<Connection> {
+    /// The connection that HTTP is spoken on, and with whom.
+    pub(crate) async fn connection(self) -> io::Result<(Connection, Peer)> {
+        if self.peer.recovers {
+            recovery::admit(&self.peer).map_err(|why| {
+                tracing::warn!("a client was turned away from the recovery socket: {why}");
+                io::Error::new(io::ErrorKind::PermissionDenied, why)
+            })?;
+        }
         match self.tls {
-            None => Ok(self.connection),
+            None => Ok((self.connection, self.peer)),
             Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(self.connection)).await {
-                Ok(stream) => Ok(Box::pin(stream?)),
+                Ok(stream) => {
+                    let stream = stream?;
+                    let peer =
+                        Peer::of_certificates(stream.get_ref().1.peer_certificates().unwrap_or_default());
+                    Ok((Box::pin(stream), peer))
+                }
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             },
         }
@@ -67,11 +85,13 @@ pub(crate) async fn open(config: &Config) -> Result<Vec<Listener>, String> {
         let failed = |error: io::Error| format!("listening on {address}: {error}");
         match address {
             Address::Unix(path) => {
-                let socket = bind_unix(path, config.group.as_deref()).await.map_err(failed)?;
+                let group = config.group.as_deref();
+                let socket = bind_unix(path, Access::Group(group)).await.map_err(failed)?;
                 listeners.push(Listener {
                     socket: Socket::Unix(socket),
                     tls: None,
                     path: Some(path.clone()),
+                    recovers: false,
                     address: address.to_string(),
                 });
             }
@@ -86,6 +106,7 @@ pub(crate) async fn open(config: &Config) -> Result<Vec<Listener>, String> {
                     socket: Socket::Tcp(socket),
                     tls: acceptor.clone(),
                     path: None,
+                    recovers: false,
                     address,
                 });
             }
@@ -93,6 +114,19 @@ pub(crate) async fn open(config: &Config) -> Result<Vec<Listener>, String> {
                 listeners.extend(take_passed(&mut passed, *which, acceptor.as_ref()).map_err(failed)?);
             }
         }
+    }
+    if let Some(path) = &config.authorization_recovery_socket {
+        let address = format!("unix://{}", path.display());
+        let socket = bind_unix(path, Access::Root)
+            .await
+            .map_err(|error| format!("listening on {address} (authorization-recovery-socket): {error}"))?;
+        listeners.push(Listener {
+            socket: Socket::Unix(socket),
+            tls: None,
+            path: Some(path.clone()),
+            recovers: true,
+            address,
+        });
     }
     Ok(listeners)
 }
@@ -137,12 +171,19 @@ fn take_passed(
         if matches!(socket, Socket::Tcp(_)) && tls.is_none() {
             open_to_all(&address);
         }
-        listeners.push(Listener { socket, tls, path: None, address });
+        listeners.push(Listener { socket, tls, path: None, recovers: false, address });
     }
     if listeners.is_empty() { Err(none()) } else { Ok(listeners) }
 }
 
-async fn bind_unix(path: &Path, group: Option<&str>) -> io::Result<UnixListener> {
+/// Who may connect to a unix socket.
+enum Access<'a> {
+    /// Root and this group; `docker` if none is named and there is such a group.
+    Group(Option<&'a str>),
+    Root,
+}
+
+async fn bind_unix(path: &Path, access: Access<'_>) -> io::Result<UnixListener> {
     if let Some(dir) = path.parent() {
         tokio::fs::create_dir_all(dir).await?;
     }
@@ -162,12 +203,13 @@ async fn bind_unix(path: &Path, group: Option<&str>) -> io::Result<UnixListener>
     let hidden = path.with_extension(format!("{}.new", std::process::id()));
     let _ = std::fs::remove_file(&hidden);
     let socket = UnixListener::bind(&hidden)?;
-    let gid = match group {
-        Some(name) => Some(
+    let gid = match access {
+        Access::Root => None,
+        Access::Group(Some(name)) => Some(
             group_id(name)
                 .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("group {name} not found")))?,
         ),
-        None => group_id("docker"),
+        Access::Group(None) => group_id("docker"),
     };
     std::fs::set_permissions(
         &hidden,
@@ -193,15 +235,20 @@ fn group_id(name: &str) -> Option<u32> {
 impl Listener {
     /// The next client.
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        let mut peer = Peer { recovers: self.recovers, ..Peer::default() };
         let connection: Connection = match &self.socket {
-            Socket::Unix(socket) => Box::pin(socket.accept().await?.0),
+            Socket::Unix(socket) => {
+                let stream = socket.accept().await?.0;
+                peer.process = stream.peer_cred().ok().map(Into::into);
+                Box::pin(stream)
+            }
             Socket::Tcp(socket) => {
                 let (stream, _) = socket.accept().await?;
                 stream.set_nodelay(true)?;
                 Box::pin(stream)
             }
         };
-        Ok(Accepted { connection, tls: self.tls.clone() })
+        Ok(Accepted { connection, tls: self.tls.clone(), peer })
     }
 }
 

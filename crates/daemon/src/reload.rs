@@ -7,17 +7,22 @@ use pintle_engine::events::Kind;
 use crate::{app::App, boot, config::Config, logging::Log, notify};
 
 /// Reads the configuration again. A refused one changes nothing.
-pub(crate) fn reload(app: &Arc<App>, log: &Log) {
+pub(crate) async fn reload(app: &Arc<App>, log: &Log) {
     notify::reloading();
     let old = app.config.load_full();
     match old.reread() {
         Err(why) => tracing::error!("the configuration was not reloaded: {why}"),
-        Ok(new) => apply(app, log, &old, new),
+        Ok(new) => apply(app, log, &old, new).await,
     }
     notify::ready();
 }
 
-fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
+async fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
+    // The chain in force stays in force unless the whole new one can be asked.
+    if let Err(why) = app.authorization.check(&new.authorization_plugins).await {
+        tracing::error!("the configuration was not reloaded: {why}");
+        return;
+    }
     if let Err(error) = app.images.reload(boot::image_options(&new)) {
         tracing::error!(%error, "the configuration was not reloaded");
         return;
@@ -31,6 +36,11 @@ fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
     tracing::info!(?attributes, "the configuration was reloaded");
     app.host.restart_unhealthy(effective.restart_unhealthy_plugins.clone());
     app.runtime.set_known(effective.known.clone());
+    if old.authorization_plugins != effective.authorization_plugins {
+        let (before, after) = (&old.authorization_plugins, &effective.authorization_plugins);
+        tracing::warn!(?before, ?after, "requests are authorized by others from now on");
+        app.authorization.replace(after.clone());
+    }
     app.containers.set_defaults(boot::container_defaults(&effective));
     app.config.store(Arc::new(effective));
     attributes.insert("name".to_owned(), crate::routes::info::host_name());
@@ -41,7 +51,7 @@ fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
 fn attributes(config: &Config) -> BTreeMap<String, String> {
     let list = |items: &[String]| serde_json::to_string(items).unwrap_or_default();
     [
-        ("authorization-plugins", "[]".to_owned()),
+        ("authorization-plugins", list(&config.authorization_plugins)),
         ("debug", config.debug.to_string()),
         ("default-runtime", config.default_runtime.clone()),
         ("default-cgroupns-mode", config.default_cgroupns_mode.clone()),

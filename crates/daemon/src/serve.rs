@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,12 +19,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::App,
+    authorization,
     hijack::{
         Offer,
         sniff::{Signals, Sniffed},
     },
-    http::{Answer, Call, Query, query, reply, router, router::Router},
+    http::{Answer, Call, call::Head, query, reply, router, router::Router},
     listen::{Connection, Listener},
+    peer::Peer,
     status::Failure,
 };
 
@@ -47,7 +49,7 @@ pub(crate) async fn serve(app: Arc<App>, router: Arc<Router>, listener: Listener
                 let (app, router) = (Arc::clone(&app), Arc::clone(&router));
                 clients.spawn(async move {
                     match accepted.connection().await {
-                        Ok(connection) => connection_loop(app, router, connection).await,
+                        Ok((connection, peer)) => connection_loop(app, router, connection, peer).await,
                         Err(error) => tracing::debug!(%error, "a client could not shake hands"),
                     }
                 });
@@ -64,12 +66,14 @@ pub(crate) async fn serve(app: Arc<App>, router: Arc<Router>, listener: Listener
 }
 
 /// One client, for as long as it speaks HTTP. The error is the client's own affair.
-pub(crate) async fn connection_loop(app: Arc<App>, router: Arc<Router>, connection: Connection) {
+pub(crate) async fn connection_loop(app: Arc<App>, router: Arc<Router>, connection: Connection, peer: Peer) {
+    let peer = Arc::new(peer);
     let (sniffed, signals) = Sniffed::new(connection);
     let draining = app.draining.clone();
     let service = service_fn(move |request| {
         let (app, router, signals) = (Arc::clone(&app), Arc::clone(&router), Arc::clone(&signals));
-        async move { Ok::<_, Infallible>(answer(app, router, signals, request).await) }
+        let peer = Arc::clone(&peer);
+        async move { Ok::<_, Infallible>(answer(app, router, signals, peer, request).await) }
     });
     let http = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -93,6 +97,7 @@ async fn answer(
     app: Arc<App>,
     router: Arc<Router>,
     signals: Arc<Signals>,
+    peer: Arc<Peer>,
     mut request: Request<Incoming>,
 ) -> Answer {
     let upgrade = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
@@ -117,34 +122,41 @@ async fn answer(
     if let Some(clean) = router::clean(&path) {
         return signed(reply::moved(&clean, parts.uri.query()));
     }
-    let result = dispatch(app, &router, &parts.method, &path, |version| {
-        Call::new(version, Query::parse(parts.uri.query().unwrap_or("")), parts.headers.clone(), offer, body)
+    let head = Head { method: parts.method, uri: parts.uri, headers: parts.headers, peer };
+    let head = Arc::new(head);
+    let result = dispatch(app, &router, &head, &path, |version, name| {
+        Call::new(version, name, Arc::clone(&head), offer, body)
     })
     .await;
-    let answer = result.unwrap_or_else(|failure| {
+    signed(settled(&head, result))
+}
+
+/// The answer, or the refusal that a failure becomes.
+pub(crate) fn settled(head: &Head, result: Result<Answer, Failure>) -> Answer {
+    result.unwrap_or_else(|failure| {
+        let (method, path, status) = (&head.method, head.uri.path(), failure.status.as_u16());
         if failure.status.is_server_error() {
-            tracing::error!(method = %parts.method, path, status = failure.status.as_u16(), "{}", failure.message);
+            tracing::error!(%method, path, status, "{}", failure.message);
         } else {
-            tracing::debug!(method = %parts.method, path, status = failure.status.as_u16(), "{}", failure.message);
+            tracing::debug!(%method, path, status, "{}", failure.message);
         }
         reply::failure(&failure)
-    });
-    signed(answer)
+    })
 }
 
 async fn dispatch(
     app: Arc<App>,
     router: &Router,
-    method: &Method,
+    head: &Head,
     path: &str,
-    call: impl FnOnce(ApiVersion) -> Call,
+    call: impl FnOnce(ApiVersion, String) -> Call,
 ) -> Result<Answer, Failure> {
-    if *method == Method::OPTIONS {
+    if head.method == Method::OPTIONS {
         return Ok(reply::empty(StatusCode::OK));
     }
     let (version, path) = ApiVersion::of_path(path);
     let version = version.unwrap_or(pintle_api::version::MAX);
-    let Some((route, name)) = router.find(method, path) else {
+    let Some((route, name)) = router.find(&head.method, path) else {
         return Err(Failure::not_found("page not found"));
     };
     let version = match version.served() {
@@ -153,13 +165,11 @@ async fn dispatch(
         }
         served => served?,
     };
-    let mut call = call(version);
-    call.name = name;
-    if matches!(*method, Method::GET | Method::HEAD) {
-        return route.call(app, call).await;
+    let work = authorization::carry_out(Arc::clone(&app), route.clone(), call(version, name));
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        return work.await;
     }
     // What changes something goes on to its end, even if the client goes away.
-    let work = route.call(Arc::clone(&app), call);
     match app.tasks.spawn(work).await {
         Ok(result) => result,
         Err(error) => Err(Failure::internal(format!("the request was broken off: {error}"))),
@@ -167,7 +177,7 @@ async fn dispatch(
 }
 
 /// The headers that every answer has.
-fn signed(mut answer: Answer) -> Response<crate::http::Body> {
+pub(crate) fn signed(mut answer: Answer) -> Answer {
     const SERVER: &str = concat!("pintle/", env!("CARGO_PKG_VERSION"), " (linux)");
     let headers = answer.headers_mut();
     let mut set =

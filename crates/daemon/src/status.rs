@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use pintle_api::{DecodeError, FilterError, version::VersionError};
-use pintle_engine::{EngineError, ErrorKind as Engine};
+use pintle_engine::{EngineError, ErrorKind as Engine, authorization::Refusal};
 use pintle_host::{ErrorKind as Host, HostError};
 use pintle_image::{ErrorKind as Image, ImageError};
 use pintle_runtime::{ErrorKind as Runtime, RuntimeError};
@@ -110,6 +110,16 @@ fn of_runtime(kind: Runtime) -> StatusCode {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         Self::new(of_engine(error.kind()), error.message)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal {
+            Refusal::Denied { .. } => StatusCode::FORBIDDEN,
+            Refusal::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, refusal.to_string())
     }
 }
 

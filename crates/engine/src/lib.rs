@@ -1,5 +1,6 @@
-//! Containers, builds, volumes, networks and events: state machines and reconciliation. Knows neither HTTP nor Docker's JSON.
+//! Containers, builds, volumes, networks, events and authorization: state machines and reconciliation. Knows neither HTTP nor Docker's JSON.
 
+pub mod authorization;
 pub mod builder;
 pub mod containers;
 mod error;

@@ -1,9 +1,9 @@
 use std::{fmt, sync::Arc};
 
-use pintle_contract::{IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{Authorizer, IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
 use pintle_wire::Interface;
 
-use crate::remote::{Client, Ipam, Log, Network, PathMap, Volume};
+use crate::remote::{Authorization, Client, Ipam, Log, Network, PathMap, Volume};
 
 /// A driver that a plugin offers.
 ///
@@ -31,6 +31,9 @@ pub type IpamDriverRef = DriverRef<dyn IpamDriver>;
 
 /// A log driver that a plugin offers.
 pub type LogDriverRef = DriverRef<dyn LogDriver>;
+
+/// An authorizer that a plugin offers.
+pub type AuthorizerRef = DriverRef<dyn Authorizer>;
 
 impl<D: ?Sized> Clone for DriverRef<D> {
     fn clone(&self) -> Self {
@@ -94,6 +97,14 @@ impl Contract for dyn LogDriver {
     }
 }
 
+impl Contract for dyn Authorizer {
+    const INTERFACE: Interface = Interface::Authorization;
+
+    fn of(remotes: &Remotes) -> Arc<Self> {
+        remotes.authorization.clone()
+    }
+}
+
 /// One life of a plugin, as every contract that it could keep. Which of them it keeps it says itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Remotes {
@@ -102,6 +113,7 @@ pub(crate) struct Remotes {
     network: Arc<Network>,
     ipam: Arc<Ipam>,
     log: Arc<Log>,
+    authorization: Arc<Authorization>,
 }
 
 impl Remotes {
@@ -112,6 +124,7 @@ impl Remotes {
             volume: Arc::new(Volume::new(Arc::clone(client), paths)),
             network: Arc::new(Network::new(Arc::clone(client))),
             ipam: Arc::new(Ipam::new(Arc::clone(client))),
+            authorization: Arc::new(Authorization::new(Arc::clone(client))),
         }
     }
 

@@ -1,5 +1,6 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use pintle_contract::Authorizer;
 use pintle_image::{Auth, Images, Progress};
 use pintle_runtime::{Runtime, Stats};
 use pintle_store::Store;
@@ -7,9 +8,9 @@ use pintle_wire::config::Privilege;
 use tokio::io::AsyncRead;
 
 use crate::{
-    Arrivals, DriverRef, EventSink, Holder, HostConfig, HostError, IpamDriverRef, Lease, LogDriverRef,
-    NetworkDriverRef, Plugin, PluginFilters, PluginNetworks, Pushed, VolumeDriverRef, arrivals::Roster,
-    driver::Contract, lease::Leases, legacy::Legacy, managed::Plugins,
+    Arrivals, AuthorizerRef, DriverRef, EventSink, Holder, HostConfig, HostError, IpamDriverRef, Lease,
+    LogDriverRef, NetworkDriverRef, Plugin, PluginFilters, PluginNetworks, Pushed, VolumeDriverRef,
+    arrivals::Roster, driver::Contract, lease::Leases, legacy::Legacy, managed::Plugins,
 };
 
 /// Every plugin of this host, legacy and managed. Cheap to clone. End it by [`Host::shutdown`]: its tasks
@@ -203,6 +204,20 @@ impl Host {
     /// The log driver called `name`, found as [`Host::volume_driver`] finds volume drivers.
     pub async fn log_driver(&self, name: &str) -> Result<LogDriverRef, HostError> {
         self.driver(name).await
+    }
+
+    /// The authorizer called `name`, found as [`Host::volume_driver`] finds volume drivers.
+    pub async fn authorizer(&self, name: &str) -> Result<AuthorizerRef, HostError> {
+        self.driver(name).await
+    }
+
+    /// Whether there is an authorizer called `name`. A managed plugin that is wanted counts though it is not up yet.
+    pub async fn expect_authorizer(&self, name: &str) -> Result<(), HostError> {
+        match self.plugins.driver::<dyn Authorizer>(name).await {
+            Some(Ok(_) | Err(HostError::Unavailable(_))) => Ok(()),
+            Some(Err(error)) => Err(error),
+            None => self.legacy.driver::<dyn Authorizer>(name).await.map(drop),
+        }
     }
 
     /// Tells of plugins that come up, for what is queued until they do. A legacy plugin is known to be up when

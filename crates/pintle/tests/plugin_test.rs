@@ -6,6 +6,7 @@ use std::{path::Path, process::Command};
 use pintle_netlink::Namespace;
 use pintle_sdk::Server;
 use pintle_testkit::{
+    authorization,
     faulty::{Faulty, Script},
     ipam, network, volume,
 };
@@ -41,16 +42,17 @@ fn all() -> Server {
     Server::network(network::ReferenceDriver::new(host))
         .and_ipam(ipam::ReferenceDriver::default())
         .and_volume(volume::ReferenceDriver::temporary().unwrap())
+        .and_authorization(authorization::ReferenceAuthorizer)
 }
 
 #[test]
 fn a_plugin_of_every_kind_is_tested_as_each() {
     let (code, text) = put_to_the_test("", all, &[]);
     assert_eq!(code, 0, "{text}");
-    for interface in ["VolumeDriver:", "NetworkDriver:", "IpamDriver:"] {
+    for interface in ["VolumeDriver:", "NetworkDriver:", "IpamDriver:", "authz:"] {
         assert!(text.lines().any(|line| line == interface), "{text}");
     }
-    assert_eq!(text.matches(" 0 failed,").count(), 3, "{text}");
+    assert_eq!(text.matches(" 0 failed,").count(), 4, "{text}");
 }
 
 #[test]

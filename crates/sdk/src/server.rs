@@ -14,7 +14,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use pintle_contract::{DriverError, IpamDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{Authorizer, DriverError, IpamDriver, NetworkDriver, VolumeDriver};
 use pintle_wire::CONTENT_TYPE;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -28,9 +28,6 @@ use crate::{
     listen::{Bound, Listen, Listener},
     service::{Answer, Service},
 };
-
-/// The largest request that is read.
-const MAX_BODY: usize = 1 << 20;
 
 /// How long a request's body may take to arrive.
 const READ: Duration = Duration::from_secs(30);
@@ -120,6 +117,11 @@ impl Server {
         Self::new(Service { ipam: Some(Arc::new(driver)), ..Service::default() })
     }
 
+    /// An authorization plugin.
+    pub fn authorization(authorizer: impl Authorizer) -> Self {
+        Self::new(Service { authorizer: Some(Arc::new(authorizer)), ..Service::default() })
+    }
+
     /// A plugin that is both, by one driver.
     pub fn network_and_ipam(driver: impl NetworkDriver + IpamDriver) -> Self {
         let driver = Arc::new(driver);
@@ -144,6 +146,13 @@ impl Server {
     #[must_use]
     pub fn and_ipam(mut self, driver: impl IpamDriver) -> Self {
         self.service.ipam = Some(Arc::new(driver));
+        self
+    }
+
+    /// And authorization, on the same socket.
+    #[must_use]
+    pub fn and_authorization(mut self, authorizer: impl Authorizer) -> Self {
+        self.service.authorizer = Some(Arc::new(authorizer));
         self
     }
 
@@ -330,10 +339,11 @@ impl Shared {
         if head.method != http::Method::POST {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is called with POST"));
         }
-        if body.size_hint().lower() > MAX_BODY as u64 {
-            return refuse(StatusCode::BAD_REQUEST, format!("the request is longer than {MAX_BODY} bytes"));
+        let longest = self.service.longest(&path);
+        if body.size_hint().lower() > longest as u64 {
+            return refuse(StatusCode::BAD_REQUEST, format!("the request is longer than {longest} bytes"));
         }
-        let body = match timeout(READ, Limited::new(body, MAX_BODY).collect()).await {
+        let body = match timeout(READ, Limited::new(body, longest).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) => {
                 return refuse(StatusCode::BAD_REQUEST, format!("the request cannot be read: {error}"));

@@ -5,6 +5,7 @@
 //! the other side: a plugin that hangs, lies, or dies where it is told to, to prove engines with; and
 //! [`recorder`] writes down what drivers are asked.
 
+pub mod authorization;
 mod check;
 pub mod client;
 pub mod faulty;

@@ -5,6 +5,7 @@
 //! output is spelled as Docker spells it.
 
 pub mod activation;
+pub mod authorization;
 pub mod cni;
 pub mod config;
 mod failure;

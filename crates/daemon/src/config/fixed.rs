@@ -31,6 +31,7 @@ fixed! {
     plugin_sockets = "plugin-sockets",
     plugin_spec_dirs = "plugin-spec-dirs",
     plugin_runtimes = "plugins.runtimes",
+    authorization_recovery_socket = "authorization-recovery-socket",
     cdi_spec_dirs = "cdi-spec-dirs",
     cgroup_parent = "cgroup-parent",
     log_driver = "log-driver",

@@ -117,6 +117,10 @@ pub struct Config {
     pub plugin_spec_dirs: Vec<PathBuf>,
     /// Managed plugins that are restarted when they do not answer.
     pub restart_unhealthy_plugins: Vec<String>,
+    /// Who is asked whether a request may be carried out, in this order.
+    pub authorization_plugins: Vec<String>,
+    /// Where the host's root is served without being judged.
+    pub authorization_recovery_socket: Option<PathBuf>,
     /// Where files are that describe devices.
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// Runtimes of managed plugins that do not run on the default one.
@@ -298,6 +302,11 @@ impl Config {
                 || vec!["/etc/docker/plugins".into(), "/usr/lib/docker/plugins".into()],
                 |dirs| dirs.into_iter().map(PathBuf::from).collect(),
             ),
+            authorization_plugins: authorization_plugins(raw.authorization_plugins.unwrap_or_default())?,
+            authorization_recovery_socket: match raw.authorization_recovery_socket {
+                None => None,
+                socket => Some(absolute("authorization-recovery-socket", socket, "")?),
+            },
             restart_unhealthy_plugins: raw.restart_unhealthy_plugins.unwrap_or_default(),
             warnings,
             source,
@@ -307,12 +316,6 @@ impl Config {
 
 fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
     let refused = |key: &str, why: &str| Err(format!("{key}: {why}"));
-    if raw.authorization_plugins.as_ref().is_some_and(|plugins| !plugins.is_empty()) {
-        return refused(
-            "authorization-plugins",
-            "this version does not ask authorization plugins; remove the setting",
-        );
-    }
     if raw.userns_remap.as_ref().is_some_and(|remap| !remap.is_empty()) {
         return refused("userns-remap", "this version does not remap users; remove the setting");
     }
@@ -415,6 +418,20 @@ fn mirrors(mirrors: Vec<String>) -> Result<Vec<String>, String> {
         }
     };
     mirrors.into_iter().map(check).collect()
+}
+
+/// Each once, where it comes first. An empty name would be a plugin that nobody meant.
+fn authorization_plugins(names: Vec<String>) -> Result<Vec<String>, String> {
+    let mut once: Vec<String> = Vec::new();
+    for name in names {
+        if name.is_empty() {
+            return Err("invalid authorization-plugins: a name is empty".to_owned());
+        }
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    Ok(once)
 }
 
 /// Where files are that describe devices; nowhere where the feature `cdi` is off.

@@ -158,6 +158,9 @@ pub struct Options {
     /// Accepted without effect
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub experimental: Option<bool>,
+    /// A plugin that is asked whether a request may be carried out; they are asked in this order (repeatable)
+    #[arg(long = "authorization-plugin", value_name = "PLUGIN")]
+    pub authorization_plugins: Vec<String>,
     /// Where files are that describe devices (repeatable); empty: nowhere
     #[arg(long = "cdi-spec-dir", value_name = "DIR")]
     pub cdi_spec_dirs: Vec<String>,
@@ -254,6 +257,7 @@ impl Options {
             metrics_addr: self.metrics_addr.clone().map(Value::String),
             experimental: self.experimental.map(serde_json::Value::Bool),
             plugin_sockets: self.plugin_sockets.clone(),
+            authorization_plugins: given(&self.authorization_plugins),
             cdi_spec_dirs: given(&self.cdi_spec_dirs),
             ..self.network.to_raw()?
         })

@@ -234,8 +234,9 @@ settings! {
     plugin_spec_dirs: Vec<String> = "plugin-spec-dirs";
     restart_unhealthy_plugins: Vec<String> = "restart-unhealthy-plugins";
     cdi_spec_dirs: Vec<String> = "cdi-spec-dirs";
-    // Refused when they ask for what is not there: to ignore these would be to lie about safety.
     authorization_plugins: Vec<String> = "authorization-plugins";
+    authorization_recovery_socket: String = "authorization-recovery-socket";
+    // Refused when they ask for what is not there: to ignore these would be to lie about safety.
     userns_remap: String = "userns-remap";
     selinux_enabled: bool = "selinux-enabled";
     // Accepted with a warning.

@@ -51,7 +51,10 @@ const FILE_ONLY: &[(&str, &str)] = &[
         "plugins",
         "What is configured of whole kinds of plugins: `cni` with `enabled`, `config-path`, `binary-path`; `runtimes`, the OCI runtimes of single plugins",
     ),
-    ("authorization-plugins", "Refused if not empty: not built yet"),
+    (
+        "authorization-recovery-socket",
+        "A socket on which the host's root is served without authorization, to mend what authorizes; each request is logged",
+    ),
     ("userns-remap", "Refused if not empty: not built yet"),
     ("selinux-enabled", "Refused if true: not built yet"),
 ];

@@ -90,7 +90,8 @@ fn flag_and_file_together_are_refused() {
 #[test]
 fn what_would_weaken_the_engine_in_silence_is_refused() {
     for text in [
-        r#"{"authorization-plugins": ["x"]}"#,
+        r#"{"authorization-plugins": [""]}"#,
+        r#"{"authorization-recovery-socket": "relative"}"#,
         r#"{"userns-remap": "default"}"#,
         r#"{"selinux-enabled": true}"#,
         r#"{"seccomp-profile": "/nonexistent"}"#,
@@ -126,6 +127,27 @@ fn a_reload_reads_the_file_again_and_keeps_the_flags() {
     assert_eq!((effective.data_root, kept), (config.data_root.clone(), vec!["data-root"]));
     std::fs::write(file.path(), "{").unwrap();
     config.reread().unwrap_err();
+}
+
+#[test]
+fn the_chain_is_of_the_flags_or_of_the_file_and_survives_a_reload() {
+    let file = file("{}");
+    let path = file.path().to_str().unwrap().to_owned();
+    let flags = ["--authorization-plugin=b", "--authorization-plugin=a", "--authorization-plugin=b"];
+    let config = load(&[&flags[..], &["--config-file", &path]].concat()).unwrap();
+    assert_eq!(config.authorization_plugins, ["b", "a"]);
+    std::fs::write(file.path(), r#"{"debug": true}"#).unwrap();
+    assert_eq!(config.reread().unwrap().authorization_plugins, ["b", "a"]);
+    std::fs::write(file.path(), r#"{"authorization-plugins": ["c"]}"#).unwrap();
+    let error = config.reread().unwrap_err();
+    assert!(
+        error.contains("both as a flag and in the configuration file: authorization-plugins: (from flag: [b a b], from file: [c])"),
+        "{error}"
+    );
+    let config = load(&["--config-file", &path]).unwrap();
+    assert_eq!(config.authorization_plugins, ["c"]);
+    std::fs::write(file.path(), "{}").unwrap();
+    assert!(config.reread().unwrap().authorization_plugins.is_empty());
 }
 
 #[test]

@@ -33,13 +33,18 @@ impl Offer {
         self.upgrade.is_some()
     }
 
+    /// Whether the client did not ask for it in so many words.
+    pub(crate) fn was_added(&self) -> bool {
+        self.signals.as_ref().is_some_and(|signals| signals.was_added())
+    }
+
     /// Takes it: the answer to give back, and the connection once that was sent.
     pub(crate) fn take(self, content_type: &'static str) -> Option<(Answer, Coming)> {
+        let asked = !self.was_added();
         let upgrade = self.upgrade?;
         let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         answer.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
-        let asked = self.signals.is_none_or(|signals| !signals.was_added());
         let headers = answer.headers_mut();
         if asked {
             headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));

@@ -1,22 +1,36 @@
 //! One request, as handlers see it.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, Uri, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt, BodyStream, combinators::UnsyncBoxBody};
-use pintle_api::{ApiVersion, DecodeError};
+use pintle_api::{ApiVersion, decode::Reading};
 use pintle_image::Auth;
-use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
 
-use super::Query;
-use crate::{hijack::Offer, status::Failure};
+use super::{
+    Query,
+    input::{self, Input, Parsed},
+};
+use crate::{hijack::Offer, peer::Peer, status::Failure};
 
 /// JSON bodies are bounded; whoever needs more sends a tar stream.
-const MAX_JSON: usize = 4 << 20;
+pub(crate) const MAX_JSON: usize = 4 << 20;
 
 /// A request's body.
 pub(crate) type Incoming = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// The head of a request, and who sent it.
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    /// The target as it was sent.
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: Arc<Peer>,
+}
 
 /// One request.
 pub(crate) struct Call {
@@ -25,21 +39,32 @@ pub(crate) struct Call {
     /// The variable part of the path, decoded.
     pub(crate) name: String,
     pub(crate) query: Query,
-    pub(crate) headers: HeaderMap,
+    pub(crate) head: Arc<Head>,
     /// How the connection can be taken over.
     pub(crate) offer: Offer,
     body: Incoming,
+    /// The body, once it was read for a route that wants JSON.
+    parsed: Option<Parsed>,
+}
+
+/// A body as it was sent, while it is not known what it says.
+pub(crate) enum Sent {
+    /// Read whole.
+    Whole(Bytes),
+    /// It is longer than [`MAX_JSON`].
+    TooLong,
 }
 
 impl Call {
     pub(crate) fn new(
         version: ApiVersion,
-        query: Query,
-        headers: HeaderMap,
+        name: String,
+        head: Arc<Head>,
         offer: Offer,
         body: Incoming,
     ) -> Self {
-        Self { version, name: String::new(), query, headers, offer, body }
+        let query = Query::parse(head.uri.query().unwrap_or(""));
+        Self { version, name, query, head, offer, body, parsed: None }
     }
 
     /// Whether the client speaks at least `1.minor`.
@@ -49,41 +74,61 @@ impl Call {
 
     /// A header's text, empty if there is none.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+        self.head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
     }
 
-    async fn bytes(&mut self) -> Result<Bytes, Failure> {
+    /// Whether there is a body, as far as can be known before it comes; and its length, if that can be known.
+    pub(crate) fn announced(&self) -> (bool, Option<u64>) {
+        (!self.body.is_end_stream(), self.body.size_hint().exact())
+    }
+
+    /// The whole body. It can be read once.
+    pub(crate) async fn read(&mut self) -> Result<Sent, Failure> {
+        if self.body.size_hint().lower() > MAX_JSON as u64 {
+            return Ok(Sent::TooLong);
+        }
         let mut bytes = BytesMut::new();
         while let Some(frame) = self.body.frame().await {
             let frame =
                 frame.map_err(|error| Failure::invalid(format!("the request's body broke off: {error}")))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > MAX_JSON {
-                    return Err(Failure::invalid(format!(
-                        "the request's body is too large: at most {MAX_JSON} bytes are read"
-                    )));
+                    return Ok(Sent::TooLong);
                 }
                 bytes.extend_from_slice(&data);
             }
         }
-        Ok(bytes.freeze())
+        Ok(Sent::Whole(bytes.freeze()))
     }
 
-    /// The body, which must be there.
-    pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
-        let bytes = self.bytes().await?;
-        check_json(self.header(header::CONTENT_TYPE.as_str()), &bytes)?;
-        Ok(pintle_api::decode(&bytes)?)
-    }
-
-    /// The body, or all defaults where there is none.
-    pub(crate) async fn json_or_default<T: DeserializeOwned + Default>(&mut self) -> Result<T, Failure> {
-        let bytes = self.bytes().await?;
-        check_json(self.header(header::CONTENT_TYPE.as_str()), &bytes)?;
-        match pintle_api::decode(&bytes) {
-            Err(DecodeError::Empty) if bytes.is_empty() => Ok(T::default()),
-            read => Ok(read?),
+    /// Reads what was sent as what the route wants.
+    pub(crate) fn parse(&mut self, input: Input, sent: &[u8], reading: Reading) -> Result<(), Failure> {
+        if let Input::Json(parse) = input {
+            input::check_json(self.header(header::CONTENT_TYPE.as_str()), sent)?;
+            self.parsed = Some(parse(sent, reading)?);
         }
+        Ok(())
+    }
+
+    /// Reads the body of a route that wants JSON; others are left to their handlers.
+    pub(crate) async fn receive(&mut self, input: Input) -> Result<(), Failure> {
+        if !matches!(input, Input::Json(_)) {
+            return Ok(());
+        }
+        match self.read().await? {
+            Sent::Whole(sent) => self.parse(input, &sent, Reading::Lenient),
+            Sent::TooLong => Err(Failure::invalid(format!(
+                "the request's body is too large: at most {MAX_JSON} bytes are read"
+            ))),
+        }
+    }
+
+    /// The body, of the type that the route declares.
+    pub(crate) fn json<T: 'static>(&mut self) -> Result<T, Failure> {
+        let parsed = self.parsed.take().and_then(|parsed| parsed.downcast().ok());
+        parsed.map(|parsed| *parsed).ok_or_else(|| {
+            Failure::internal("this route reads its body as something else than the table of routes says")
+        })
     }
 
     /// The body as bytes to come, for archives.
@@ -96,51 +141,5 @@ impl Call {
     /// `X-Registry-Auth`. As in Docker a value that cannot be read counts as none.
     pub(crate) fn auth(&self) -> Auth {
         Auth::from_header(self.header("x-registry-auth")).unwrap_or_default()
-    }
-}
-
-/// Docker's rules: no type is fine without a body, anything else must be JSON.
-fn check_json(content_type: &str, body: &[u8]) -> Result<(), Failure> {
-    if content_type.is_empty() {
-        if body.is_empty() {
-            return Ok(());
-        }
-        return Err(Failure::invalid("malformed Content-Type header (): mime: no media type"));
-    }
-    let media_type = content_type.split(';').next().unwrap_or("").trim();
-    if media_type.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    if media_type.is_empty() || media_type.contains(char::is_whitespace) {
-        return Err(Failure::invalid(format!(
-            "malformed Content-Type header ({content_type}): mime: no media type"
-        )));
-    }
-    Err(Failure::invalid(format!(
-        "unsupported Content-Type header ({content_type}): must be 'application/json'"
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_types_follow_dockers_rules() {
-        let check = |content_type, body: &str| {
-            check_json(content_type, body.as_bytes()).map_err(|failure| failure.message)
-        };
-        assert_eq!(check("", ""), Ok(()));
-        assert_eq!(check("application/json", ""), Ok(()));
-        assert_eq!(check("Application/JSON; charset=utf-8", "{}"), Ok(()));
-        assert_eq!(
-            check("text/plain", "{}"),
-            Err("unsupported Content-Type header (text/plain): must be 'application/json'".to_owned())
-        );
-        assert_eq!(
-            check("text/plain", ""),
-            Err("unsupported Content-Type header (text/plain): must be 'application/json'".to_owned())
-        );
-        assert_eq!(check("", "{}"), Err("malformed Content-Type header (): mime: no media type".to_owned()));
     }
 }

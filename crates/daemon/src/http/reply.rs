@@ -22,7 +22,8 @@ fn never(never: Infallible) -> std::io::Error {
     match never {}
 }
 
-fn full(bytes: impl Into<Bytes>) -> Body {
+/// A body that is there, whole.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(never).boxed_unsync()
 }
 

@@ -7,7 +7,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::Method;
 
-use super::{Answer, Call};
+use super::{Answer, Call, input::Input};
 use crate::{app::App, status::Failure};
 
 /// What a handler promises.
@@ -15,12 +15,17 @@ pub(crate) type Outcome = Result<Answer, Failure>;
 type Handler = fn(Arc<App>, Call) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// One route.
+#[derive(Clone)]
 pub(crate) struct Route {
     method: Method,
     prefix: &'static str,
     /// `None`: the path is `prefix` and nothing else.
     suffix: Option<&'static str>,
     handler: Handler,
+    /// What is done with the body.
+    pub(crate) input: Input,
+    /// Whether bodies hold what nobody else should see: they are not shown to whoever judges requests.
+    pub(crate) is_secret: bool,
 }
 
 impl Route {
@@ -30,7 +35,31 @@ impl Route {
             Some((prefix, suffix)) => (prefix, Some(suffix)),
             None => (pattern, None),
         };
-        Self { method, prefix, suffix, handler }
+        Self { method, prefix, suffix, handler, input: Input::Ignored, is_secret: false }
+    }
+
+    /// The same, with what is done with the body.
+    pub(crate) fn takes(self, input: Input) -> Self {
+        Self { input, ..self }
+    }
+
+    /// The same, with bodies that hold secrets.
+    pub(crate) fn secret(self) -> Self {
+        Self { is_secret: true, ..self }
+    }
+
+    /// Its name: the pattern, such as `/containers/{}/json`.
+    pub(crate) fn pattern(&self) -> String {
+        self.suffix.map_or_else(|| self.prefix.to_owned(), |suffix| format!("{}{{}}{suffix}", self.prefix))
+    }
+
+    /// Whether a path that is not decoded, and has no version, spells the fixed parts of the pattern as they are.
+    pub(crate) fn is_spelled_by(&self, raw: &str) -> bool {
+        match (raw.strip_prefix(self.prefix), self.suffix) {
+            (None, _) => false,
+            (Some(rest), None) => rest.is_empty(),
+            (Some(rest), Some(suffix)) => rest.ends_with(suffix),
+        }
     }
 
     fn matches<'p>(&self, method: &Method, path: &'p str) -> Option<&'p str> {

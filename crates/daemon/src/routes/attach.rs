@@ -53,7 +53,7 @@ pub(crate) async fn attach(app: Arc<App>, call: Call) -> Outcome {
 }
 
 pub(crate) async fn exec(app: Arc<App>, mut call: Call) -> Outcome {
-    let request: ExecStart = call.json_or_default().await?;
+    let request: ExecStart = call.json()?;
     let containers = app.containers().await;
     let exec = containers.exec_inspect(&call.name)?;
     let keys = DetachKeys::parse(exec.spec.detach_keys.as_deref().unwrap_or(""))?;

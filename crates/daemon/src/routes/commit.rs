@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) async fn commit(app: Arc<App>, mut call: Call) -> Outcome {
-    let body: Option<Config> = call.json_or_default().await?;
+    let body: Option<Config> = call.json()?;
     let query = &call.query;
     let name = match query.some("repo") {
         None => None,

@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
-    let request: CreateRequest = call.json().await?;
+    let request: CreateRequest = call.json()?;
     let (config, mut host, networking) = request.into_parts();
     if config == pintle_api::container::Config::default() {
         return Err(Failure::invalid("config cannot be empty in order to create a container"));
@@ -90,7 +90,7 @@ pub(crate) async fn resize(app: Arc<App>, call: Call) -> Outcome {
 }
 
 pub(crate) async fn update(app: Arc<App>, mut call: Call) -> Outcome {
-    let request: UpdateRequest = call.json().await?;
+    let request: UpdateRequest = call.json()?;
     let warnings = app.containers().await.update(&call.name, convert::spec::update(request)?).await?;
     Ok(reply::ok(&Updated { warnings: (!warnings.is_empty()).then_some(warnings) }))
 }

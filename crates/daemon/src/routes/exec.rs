@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
-    let request: ExecCreate = call.json().await?;
+    let request: ExecCreate = call.json()?;
     if !request.cmd.is_some() {
         return Err(Failure::invalid("No exec command specified"));
     }

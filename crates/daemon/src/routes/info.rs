@@ -52,7 +52,7 @@ pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
         plugins: Plugins {
             volume: volume_drivers(&app).await,
             network: network_drivers(&app).await,
-            authorization: None,
+            authorization: Some(app.authorization.names().to_vec()).filter(|names| !names.is_empty()),
             log: names(builtins::LOG_DRIVERS),
         },
         memory_limit: available.memory,

@@ -55,7 +55,7 @@ fn truth(text: &str) -> Option<bool> {
 }
 
 pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
-    let request: CreateRequest = call.json().await?;
+    let request: CreateRequest = call.json()?;
     let spec = convert::network::create(request, call.since(IPV4_CAN_BE_LEFT_OUT));
     // At boot drivers remove what nobody knows of; what is made meanwhile must not be among it.
     app.containers().await;
@@ -64,7 +64,7 @@ pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
 }
 
 pub(crate) async fn connect(app: Arc<App>, mut call: Call) -> Outcome {
-    let request: Connect = call.json().await?;
+    let request: Connect = call.json()?;
     // A MAC address among them is heeded whatever the version: who sends one means it.
     let endpoint = convert::network::endpoint_spec(request.endpoint_config.unwrap_or_default());
     app.containers().await.connect(&request.container, &call.name, endpoint).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn connect(app: Arc<App>, mut call: Call) -> Outcome {
 }
 
 pub(crate) async fn disconnect(app: Arc<App>, mut call: Call) -> Outcome {
-    let request: Disconnect = call.json().await?;
+    let request: Disconnect = call.json()?;
     app.containers().await.disconnect(&request.container, &call.name, request.force).await?;
     Ok(reply::empty(StatusCode::OK))
 }

@@ -3,10 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use pintle_api::{container::Top, stream::Message};
+use pintle_api::{container::Top, plugin::Privilege, stream::Message};
 use pintle_host::PluginFilters;
 use pintle_image::{ProgressEvent, Reference};
-use pintle_wire::config::Privilege;
 
 use super::progress::{self, Gone, usual};
 use crate::{
@@ -50,8 +49,19 @@ fn local_name(remote: &str, name: Option<&str>) -> Result<String, Failure> {
     Ok(tagged.familiar())
 }
 
+/// What the operator grants, read as every other body is.
+fn granted(call: &mut Call) -> Result<Vec<pintle_wire::config::Privilege>, Failure> {
+    let granted: Vec<Privilege> = call.json()?;
+    let understood = granted.into_iter().map(|one| pintle_wire::config::Privilege {
+        name: one.name,
+        description: one.description,
+        value: one.value.unwrap_or_default(),
+    });
+    Ok(understood.collect())
+}
+
 pub(crate) async fn pull(app: Arc<App>, mut call: Call) -> Outcome {
-    let granted: Vec<Privilege> = call.json_or_default().await?;
+    let granted = granted(&mut call)?;
     let remote = call.query.text("remote").to_owned();
     let name = call.query.some("name").map(str::to_owned);
     let local = local_name(&remote, name.as_deref())?;
@@ -66,7 +76,7 @@ pub(crate) async fn pull(app: Arc<App>, mut call: Call) -> Outcome {
 }
 
 pub(crate) async fn upgrade(app: Arc<App>, mut call: Call) -> Outcome {
-    let granted: Vec<Privilege> = call.json_or_default().await?;
+    let granted = granted(&mut call)?;
     let (name, remote, auth) = (call.name.clone(), call.query.text("remote").to_owned(), call.auth());
     let local = local_name(&name, None)?;
     let engine = Arc::clone(&app);
@@ -96,18 +106,38 @@ pub(crate) async fn enable(app: Arc<App>, call: Call) -> Outcome {
     Ok(done())
 }
 
+/// A plugin that authorizes requests goes by the configuration alone: nobody whom it judges may switch it off.
+fn spare_authorizers(app: &App, call: &Call) -> Result<(), Failure> {
+    let Ok(plugin) = app.host.get(&call.name) else { return Ok(()) };
+    let names = app.authorization.names();
+    let authorizes = names.iter().any(|name| app.host.get(name).is_ok_and(|other| other.id == plugin.id));
+    if !authorizes || call.head.peer.recovers {
+        return Ok(());
+    }
+    Err(Failure::new(
+        StatusCode::FORBIDDEN,
+        format!(
+            "plugin {} authorizes requests: take it out of authorization-plugins in the configuration file and reload \
+             the configuration, or do this on the authorization-recovery-socket",
+            plugin.name
+        ),
+    ))
+}
+
 pub(crate) async fn disable(app: Arc<App>, call: Call) -> Outcome {
+    spare_authorizers(&app, &call)?;
     app.host.disable(&call.name, call.query.truth("force")).await?;
     Ok(done())
 }
 
 pub(crate) async fn remove(app: Arc<App>, call: Call) -> Outcome {
+    spare_authorizers(&app, &call)?;
     app.host.remove(&call.name, call.query.truth("force")).await?;
     Ok(done())
 }
 
 pub(crate) async fn set(app: Arc<App>, mut call: Call) -> Outcome {
-    let args: Vec<String> = call.json_or_default().await?;
+    let args: Vec<String> = call.json()?;
     // Pintle's own: the operator says that the paths which the settings name are granted.
     if call.query.truth("grant") {
         app.host.set_and_grant(&call.name, &args).await?;

@@ -71,7 +71,7 @@ pub(crate) async fn version(_: Arc<App>, _: Call) -> Outcome {
 }
 
 pub(crate) async fn auth(app: Arc<App>, mut call: Call) -> Outcome {
-    let config: AuthConfig = call.json().await?;
+    let config: AuthConfig = call.json()?;
     let server =
         if config.serveraddress.is_empty() { "https://index.docker.io/v1/" } else { &config.serveraddress };
     let document = serde_json::to_vec(&config).map_err(|error| Failure::internal(error.to_string()))?;

@@ -26,7 +26,7 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
 }
 
 pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
-    let request: CreateRequest = call.json_or_default().await?;
+    let request: CreateRequest = call.json()?;
     if request.cluster_volume_spec.is_some() {
         return super::absent::swarm(app, call).await;
     }

@@ -4,6 +4,7 @@
 //! has one budget that covers everything: waiting for a connection, sending, and reading the bounded answer.
 //! Only connecting is retried; a request whose bytes may have reached the plugin is never sent again.
 
+mod authorization;
 mod breaker;
 mod call;
 mod client;
@@ -14,6 +15,7 @@ mod network;
 mod tls;
 mod volume;
 
+pub use authorization::Authorization;
 pub use breaker::BreakerState;
 pub use call::{Budget, CallError};
 pub use client::Client;

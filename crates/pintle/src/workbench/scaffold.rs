@@ -17,6 +17,8 @@ pub enum Kind {
     Network,
     /// Addresses
     Ipam,
+    /// Authorization
+    Authz,
 }
 
 impl Kind {
@@ -31,6 +33,17 @@ impl Kind {
             Self::Volume => "volume",
             Self::Network => "network",
             Self::Ipam => "ipam",
+            Self::Authz => "authz",
+        }
+    }
+
+    /// What the plugin says in `config.json` that it serves.
+    fn capability(self) -> &'static str {
+        match self {
+            Self::Volume => "volumedriver",
+            Self::Network => "networkdriver",
+            Self::Ipam => "ipamdriver",
+            Self::Authz => "authz",
         }
     }
 
@@ -40,6 +53,7 @@ impl Kind {
             Self::Volume => "a volume plugin",
             Self::Network => "a network plugin",
             Self::Ipam => "an IPAM plugin",
+            Self::Authz => "an authorization plugin",
         }
     }
 
@@ -49,6 +63,7 @@ impl Kind {
             Self::Volume => format!("pintle volume create -d {name} data"),
             Self::Network => format!("pintle network create -d {name} net"),
             Self::Ipam => format!("pintle network create --ipam-driver {name} net"),
+            Self::Authz => format!("pintle daemon --authorization-plugin {name}"),
         }
     }
 
@@ -61,7 +76,7 @@ impl Kind {
             Self::Network => {
                 "  // It makes links where the host's are.\n  \"network\": { \"type\": \"host\" },\n  \"linux\": {\n    \"capabilities\": [\"CAP_NET_ADMIN\"],\n    \"noNewPrivileges\": true\n  }\n"
             }
-            Self::Ipam => {
+            Self::Ipam | Self::Authz => {
                 "  \"linux\": {\n    \"noNewPrivileges\": true // it needs no right that a container lacks\n  }\n"
             }
         }
@@ -157,7 +172,7 @@ impl Scaffold {
         let _ = writeln!(out, "  \"description\": \"{}: {}\",", self.name, self.kind.words());
         let _ = writeln!(out, "  \"entrypoint\": [{entrypoint}],");
         let _ =
-            writeln!(out, "  \"interface\": {{\n    \"types\": [\"docker.{}driver/1.0\"],", self.kind.name());
+            writeln!(out, "  \"interface\": {{\n    \"types\": [\"docker.{}/1.0\"],", self.kind.capability());
         let _ = writeln!(
             out,
             "    \"socket\": \"{socket}.sock\" // the program listens on /run/docker/plugins/{socket}.sock"
@@ -172,7 +187,7 @@ impl Scaffold {
     fn libraries(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Network => &[sdk::CRATE, sdk::NETLINK],
-            Kind::Volume | Kind::Ipam => &[sdk::CRATE],
+            Kind::Volume | Kind::Ipam | Kind::Authz => &[sdk::CRATE],
         }
     }
 
@@ -297,12 +312,12 @@ mod tests {
 
     #[test]
     fn a_builtin_scaffold_is_a_plugin_already() {
-        for kind in [Kind::Volume, Kind::Network, Kind::Ipam] {
+        for kind in [Kind::Volume, Kind::Network, Kind::Ipam, Kind::Authz] {
             let (dir, _) = scaffold_of(kind, Language::Rust, true);
             let report = check(dir.path());
             assert_eq!(report.count(Level::Error), 0, "{report}");
             let config = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
-            assert!(config.contains(&format!("docker.{}driver/1.0", kind.name())), "{config}");
+            assert!(config.contains(&format!("docker.{}/1.0", kind.capability())), "{config}");
             assert_eq!(Kind::named(kind.name()), Some(kind));
         }
     }

@@ -1,5 +1,6 @@
 //! From a request's path and body to a driver and back.
 
+mod authorization;
 mod ipam;
 mod network;
 mod volume;
@@ -7,7 +8,7 @@ mod volume;
 use std::sync::Arc;
 
 use http::StatusCode;
-use pintle_contract::{DriverError, ErrorKind, IpamDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{Authorizer, DriverError, ErrorKind, IpamDriver, NetworkDriver, VolumeDriver};
 use pintle_wire::{Activation, DecodeError, Interface, activation::ACTIVATE_PATH, encode_error};
 
 /// What one driver answers.
@@ -46,6 +47,7 @@ pub(crate) struct Service {
     pub volume: Option<Arc<dyn VolumeDriver>>,
     pub network: Option<Arc<dyn NetworkDriver>>,
     pub ipam: Option<Arc<dyn IpamDriver>>,
+    pub authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 /// A call that the plugin has.
@@ -54,6 +56,7 @@ enum Call {
     Volume(Arc<dyn VolumeDriver>, pintle_wire::volume::Method),
     Network(Arc<dyn NetworkDriver>, pintle_wire::network::Method),
     Ipam(Arc<dyn IpamDriver>, pintle_wire::ipam::Method),
+    Authorize(Arc<dyn Authorizer>, pintle_wire::authorization::Method),
 }
 
 impl Service {
@@ -63,6 +66,7 @@ impl Service {
             (self.volume.is_some(), Interface::Volume),
             (self.network.is_some(), Interface::Network),
             (self.ipam.is_some(), Interface::Ipam),
+            (self.authorizer.is_some(), Interface::Authorization),
         ];
         all.into_iter().filter_map(|(serves, interface)| serves.then_some(interface)).collect()
     }
@@ -80,12 +84,25 @@ impl Service {
         if let (Some(driver), Some(method)) = (&self.ipam, pintle_wire::ipam::Method::from_path(path)) {
             return Some(Call::Ipam(Arc::clone(driver), method));
         }
+        if let (Some(driver), Some(method)) =
+            (&self.authorizer, pintle_wire::authorization::Method::from_path(path))
+        {
+            return Some(Call::Authorize(Arc::clone(driver), method));
+        }
         None
     }
 
     /// Whether a call is posted to this path.
     pub(crate) fn knows(&self, path: &str) -> bool {
         self.find(path).is_some()
+    }
+
+    /// The longest request that is read from this path. Whole answers of an engine are judged, so there is more of them.
+    pub(crate) fn longest(&self, path: &str) -> usize {
+        match self.find(path) {
+            Some(Call::Authorize(..)) => 64 << 20,
+            _ => 1 << 20,
+        }
     }
 
     /// Answers a call. 400 if the request cannot be read.
@@ -98,6 +115,7 @@ impl Service {
             Some(Call::Volume(driver, method)) => volume::call(driver.as_ref(), method, body).await,
             Some(Call::Network(driver, method)) => network::call(driver.as_ref(), method, body).await,
             Some(Call::Ipam(driver, method)) => ipam::call(driver.as_ref(), method, body).await,
+            Some(Call::Authorize(driver, method)) => authorization::call(driver.as_ref(), method, body).await,
             None => Answer::unknown(path),
         }
     }

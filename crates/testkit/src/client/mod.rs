@@ -2,6 +2,7 @@
 //! engine's own client, and it is what `pintle plugin test SOCKET` speaks with. It believes every answer: whether
 //! one may be believed is what the suites find out.
 
+mod authorization;
 mod ipam;
 mod network;
 mod volume;

@@ -1,6 +1,6 @@
 //! The examples that `plugin new` scaffolds.
 //!
-//! `volume.rs`, `network.rs` and `ipam.rs` are the very texts that become a new plugin's `src/main.rs`. They are also
+//! `volume.rs`, `network.rs`, `ipam.rs` and `authz.rs` are the very texts that become a new plugin's `src/main.rs`. They are also
 //! compiled into this program, so that `plugin new --builtin` and `quickstart` work on a machine without a compiler or a
 //! network.
 
@@ -15,6 +15,7 @@ pub fn rust(kind: Kind) -> &'static str {
         Kind::Volume => include_str!("volume.rs"),
         Kind::Network => include_str!("network.rs"),
         Kind::Ipam => include_str!("ipam.rs"),
+        Kind::Authz => include_str!("authz.rs"),
     }
 }
 
@@ -27,6 +28,7 @@ pub fn python(kind: Kind) -> &'static str {
         Kind::Volume => concat!(include_str!("volume.py"), include_str!("serve.py")),
         Kind::Network => concat!(include_str!("network.py"), include_str!("serve.py")),
         Kind::Ipam => concat!(include_str!("ipam.py"), include_str!("serve.py")),
+        Kind::Authz => concat!(include_str!("authz.py"), include_str!("serve.py")),
     }
 }
 
@@ -36,6 +38,7 @@ pub fn serve(kind: Kind) -> std::process::ExitCode {
         Kind::Volume => volume::run(),
         Kind::Network => network::run(),
         Kind::Ipam => ipam::run(),
+        Kind::Authz => authz::run(),
     }
 }
 
@@ -57,6 +60,14 @@ mod network {
 
 mod ipam {
     include!("ipam.rs");
+
+    pub fn run() -> ExitCode {
+        main()
+    }
+}
+
+mod authz {
+    include!("authz.rs");
 
     pub fn run() -> ExitCode {
         main()

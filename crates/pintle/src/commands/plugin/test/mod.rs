@@ -14,7 +14,7 @@ use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 use pintle_testkit::client::PluginClient;
 use pintle_testkit::report::Report;
-use pintle_testkit::{ipam, network, volume};
+use pintle_testkit::{authorization, ipam, network, volume};
 use pintle_wire::spec::Address;
 
 use crate::client::ClientError;
@@ -107,6 +107,7 @@ impl Test {
                 Suite::Volume => self.volume(&subject, &client, kinds).await?,
                 Suite::Network => self.network(&subject, &client, kinds).await?,
                 Suite::Ipam => self.ipam(&subject, &client, kinds).await?,
+                Suite::Authz => self.authorization(&subject, &client).await,
             };
             passed &= report.passed();
             if self.format.is_some() {
@@ -138,7 +139,7 @@ impl Test {
                 types => format!(", but serves {}", types.join(", ")),
             };
             bail!(
-                "{} is no plugin for volumes, networks or addresses{serves}; there are suites for these",
+                "{} is no plugin for volumes, networks, addresses or authorization{serves}; there are suites for these",
                 self.plugin
             );
         }
@@ -245,6 +246,20 @@ impl Test {
             ..default
         };
         Ok(ipam::conformance(client, &options).await)
+    }
+
+    async fn authorization(&self, subject: &Subject, client: &PluginClient) -> Report {
+        let (again, command) = (subject.clone(), self.command());
+        let restart = move || -> authorization::Restarted {
+            let restarted = again.clone().restart(command.clone().flatten());
+            Box::pin(async move { Ok(Arc::new(restarted.await?) as Arc<_>) })
+        };
+        let options = authorization::Options {
+            budget: self.budget(),
+            restart: self.restart.is_some().then_some(&restart),
+            ..authorization::Options::default()
+        };
+        authorization::conformance(client, &options).await
     }
 
     fn pools(&self, default: [ipnet::IpNet; 2]) -> anyhow::Result<[ipnet::IpNet; 2]> {

@@ -12,11 +12,13 @@ pub enum Suite {
     Network,
     /// Addresses
     Ipam,
+    /// Authorization
+    Authz,
 }
 
 impl Suite {
     /// Every suite.
-    pub const ALL: [Self; 3] = [Self::Volume, Self::Network, Self::Ipam];
+    pub const ALL: [Self; 4] = [Self::Volume, Self::Network, Self::Ipam, Self::Authz];
 
     /// What it is about.
     pub fn interface(self) -> Interface {
@@ -24,6 +26,7 @@ impl Suite {
             Self::Volume => Interface::Volume,
             Self::Network => Interface::Network,
             Self::Ipam => Interface::Ipam,
+            Self::Authz => Interface::Authorization,
         }
     }
 
@@ -33,6 +36,7 @@ impl Suite {
             Self::Volume => pintle_wire::volume::Method::List.path(),
             Self::Network => pintle_wire::network::Method::GetCapabilities.path(),
             Self::Ipam => pintle_wire::ipam::Method::GetDefaultAddressSpaces.path(),
+            Self::Authz => pintle_wire::authorization::Method::Request.path(),
         }
     }
 
@@ -47,6 +51,7 @@ impl Suite {
             Self::Ipam => {
                 (pintle_wire::ipam::Method::ReleasePool.path(), br#"{"PoolID":"pintle-suite-unknown"}"#)
             }
+            Self::Authz => (pintle_wire::authorization::Method::Request.path(), b"{}"),
         }
     }
 

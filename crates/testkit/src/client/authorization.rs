@@ -1,0 +1,26 @@
+use async_trait::async_trait;
+use pintle_contract::{
+    Authorizer, DriverError,
+    authorization::{Answer, Request, Verdict},
+};
+use pintle_wire::authorization::{Method, decode_verdict, encode};
+
+use super::PluginClient;
+
+impl PluginClient {
+    async fn authorize(&self, method: Method, body: Vec<u8>) -> Result<Verdict, DriverError> {
+        let (status, body) = self.post(method.path(), body).await?;
+        decode_verdict(method, status, &body)
+    }
+}
+
+#[async_trait]
+impl Authorizer for PluginClient {
+    async fn authorize_request(&self, request: &Request) -> Result<Verdict, DriverError> {
+        self.authorize(Method::Request, encode(request, None)).await
+    }
+
+    async fn authorize_answer(&self, request: &Request, answer: &Answer) -> Result<Verdict, DriverError> {
+        self.authorize(Method::Answer, encode(request, Some(answer))).await
+    }
+}
