@@ -29,5 +29,6 @@ pub(super) fn lie(call: Call) -> &'static str {
             ipam::Method::RequestAddress => r#"{"Address":"192.0.2.66/24"}"#,
             _ => "{}",
         },
+        Call::Authorization(_) => r#"{"Allow":true}"#,
     }
 }

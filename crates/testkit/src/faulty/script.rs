@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
-use pintle_wire::{ipam, network, volume};
+use pintle_wire::{authorization, ipam, network, volume};
 
 /// Something that a plugin is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +13,8 @@ pub enum Call {
     Network(network::Method),
     /// A method of the IPAM interface.
     Ipam(ipam::Method),
+    /// A method of the authorization interface.
+    Authorization(authorization::Method),
 }
 
 impl From<volume::Method> for Call {
@@ -33,12 +35,20 @@ impl From<ipam::Method> for Call {
     }
 }
 
+impl From<authorization::Method> for Call {
+    fn from(method: authorization::Method) -> Self {
+        Self::Authorization(method)
+    }
+}
+
 impl Call {
     /// Every call but the activation.
     pub fn all() -> impl Iterator<Item = Self> {
         let volume = volume::Method::ALL.map(Self::Volume);
         let network = network::Method::ALL.map(Self::Network);
-        volume.into_iter().chain(network).chain(ipam::Method::ALL.map(Self::Ipam))
+        let ipam = ipam::Method::ALL.map(Self::Ipam);
+        let authorization = authorization::Method::ALL.map(Self::Authorization);
+        volume.into_iter().chain(network).chain(ipam).chain(authorization)
     }
 
     /// Its name on the wire: `VolumeDriver.Mount`.
@@ -48,6 +58,7 @@ impl Call {
             Self::Volume(method) => method.name(),
             Self::Network(method) => method.name(),
             Self::Ipam(method) => method.name(),
+            Self::Authorization(method) => method.name(),
         }
     }
 

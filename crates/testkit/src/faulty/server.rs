@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Call, Fault, Script, lie::lie};
 
-/// The largest request that is read.
-const MAX_REQUEST: usize = 1 << 20;
+/// The largest request that is read: whole answers of an engine are judged.
+const MAX_REQUEST: usize = 64 << 20;
 
 /// A faulty plugin under way. Dropping it ends it as a kill would: connections break, the socket's file stays.
 pub struct Faulty {
