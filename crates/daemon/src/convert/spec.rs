@@ -414,7 +414,6 @@ mod tests {
             r#"{"HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":-1}}}"#,
             r#"{"HostConfig":{"Mounts":[{"Type":"odd","Target":"/x"}]}}"#,
             r#"{"HostConfig":{"Mounts":[{"Type":"bind","Target":"/x","TmpfsOptions":{}}]}}"#,
-            r#"{"HostConfig":{"StorageOpt":{"size":"1G"}}}"#,
         ] {
             read(text).expect_err(text);
         }
