@@ -105,7 +105,7 @@ pub(crate) fn withdraw(
         return Ok(());
     }
     if made_inside {
-        return links.remove_link(name).map(drop);
+        return sandbox.remove_link(name).map(drop);
     }
     links.change_link(name, &LinkChange { up: Some(false), ..LinkChange::default() })?;
     if name != source {

@@ -149,6 +149,26 @@ fn links_change_and_move() {
 }
 
 #[test]
+fn what_is_removed_is_gone_and_its_name_is_free() {
+    let (host, sandbox) = (Namespace::create().unwrap(), Namespace::create().unwrap());
+    let handle = host.handle().unwrap();
+    for _ in 0..20 {
+        bridge(&handle, "br0");
+        handle.add_address(&name("br0"), net("10.9.0.1/24")).unwrap();
+        let outer = NewLink::new(name("veth0"), LinkKind::Peer).master(name("br0")).up();
+        handle.add_veth(&outer, &NewLink::new(name("eth0"), LinkKind::Peer).up(), &sandbox).unwrap();
+        // From either end, and with it the other.
+        assert!(sandbox.remove_link(&name("eth0")).unwrap());
+        assert!(handle.link(&name("veth0")).unwrap().is_none());
+        assert!(host.remove_link(&name("br0")).unwrap());
+        assert!(handle.routes().unwrap().iter().all(|route| route.destination != net("10.9.0.0/24")));
+    }
+    assert!(!host.remove_link(&name("br0")).unwrap());
+    let refused = host.remove_link(&LinkName::loopback()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+}
+
+#[test]
 fn links_on_parents_and_tunnels() {
     let (host, sandbox) = (Namespace::create().unwrap(), Namespace::create().unwrap());
     let handle = host.handle().unwrap();

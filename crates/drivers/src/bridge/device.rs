@@ -70,7 +70,7 @@ pub(super) fn raise(
     };
     let set = dress(host, &handle, settings, owner, loopback);
     if set.is_err() && owner == Owner::Driver {
-        let _ = handle.remove_link(name);
+        let _ = host.remove_link(name);
     }
     set.map(|()| owner)
 }
@@ -124,7 +124,7 @@ pub(super) fn raze(host: &Namespace, table: &str, settings: &Settings) -> Result
     if let Some(link) = handle.link(&settings.bridge)?
         && noted(&link.alias, table).is_some()
     {
-        handle.remove_link(&settings.bridge)?;
+        host.remove_link(&settings.bridge)?;
     }
     Ok(())
 }

@@ -279,7 +279,7 @@ impl Inner {
             Err(_) => return Ok(()),
         };
         if !ending {
-            self.config.host.handle()?.remove_link(&link)?;
+            self.config.host.remove_link(&link)?;
         }
         if let Some(network) = self.networks().by_id.get_mut(&id.network) {
             network.endpoints.remove(&id.endpoint);
@@ -311,7 +311,7 @@ impl Inner {
                 (None, None) => false,
             };
             if gone {
-                handle.remove_link(&name)?;
+                self.config.host.remove_link(&name)?;
             }
         }
         if self.filters() {

@@ -40,7 +40,7 @@ impl Inner {
             Err(error) if error.kind() == ErrorKind::Exists => match peer(&handle, &link, &sandbox)? {
                 Some(there) => there,
                 None => {
-                    handle.remove_link(&link)?;
+                    self.config.host.remove_link(&link)?;
                     handle.add_veth(&outer, &inner, &sandbox).map_err(|error| taken(error, &link, &name))?;
                     name
                 }
@@ -50,7 +50,7 @@ impl Inner {
         if !settings.icc {
             let isolated = PortOptions { isolated: Some(true), ..PortOptions::default() };
             if let Err(error) = handle.change_port(&link, isolated) {
-                let _ = handle.remove_link(&link);
+                let _ = self.config.host.remove_link(&link);
                 return Err(error.into());
             }
         }
@@ -65,7 +65,7 @@ impl Inner {
             Err(_) => return Ok(()),
         };
         // With one end of a pair goes the other.
-        self.config.host.handle()?.remove_link(&link)?;
+        self.config.host.remove_link(&link)?;
         Ok(())
     }
 }

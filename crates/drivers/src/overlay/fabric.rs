@@ -134,7 +134,7 @@ impl Fabric {
             .is_some_and(|link| link.alias == note && link.mac == Some(mac) && link.mtu == underlay.mtu);
         if !good {
             if there.is_some() {
-                handle.remove_link(&self.device)?;
+                self.host.remove_link(&self.device)?;
             }
             let kind = LinkKind::Vxlan(Vxlan {
                 id: settings.vni,
@@ -209,7 +209,7 @@ impl Fabric {
 
     /// Takes the device away, and with it all that it knows. Blocks.
     pub(super) fn lower(&self) -> Result<(), DriverError> {
-        self.host.handle()?.remove_link(&self.device)?;
+        self.host.remove_link(&self.device)?;
         Ok(())
     }
 }

@@ -222,7 +222,7 @@ impl Inner {
                 let note = pintle_netlink::LinkChange { alias, ..Default::default() };
                 let inside = sandbox.handle()?;
                 if let Err(error) = inside.change_link(&name, &note) {
-                    let _ = inside.remove_link(&name);
+                    let _ = sandbox.remove_link(&name);
                     return Err(error.into());
                 }
                 name
@@ -259,7 +259,7 @@ impl Inner {
         if link.parent == below {
             return Ok(Some(name));
         }
-        sandbox.handle()?.remove_link(&name)?;
+        sandbox.remove_link(&name)?;
         Ok(None)
     }
 
@@ -273,7 +273,7 @@ impl Inner {
         let Ok(sandbox) = Namespace::open(&path) else { return Ok(()) };
         let inside = sandbox.handle()?;
         if inside.link(&name)?.is_some_and(|link| link.alias == id.endpoint) {
-            inside.remove_link(&name)?;
+            sandbox.remove_link(&name)?;
         }
         Ok(())
     }
@@ -293,7 +293,7 @@ impl Inner {
             let Some(network) = parent::noted(&link.alias, &self.mark) else { continue };
             let used = networks.values().any(|network| network.settings.parent.as_str() == link.name);
             if !used && !kept.iter().any(|id| id == network) {
-                handle.remove_link(&link.name.parse()?)?;
+                self.host.remove_link(&link.name.parse()?)?;
             }
         }
         Ok(())

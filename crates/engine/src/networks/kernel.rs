@@ -335,7 +335,7 @@ fn withdraw(sandbox: &Namespace, name: &LinkName, source: &str, inside: bool) ->
         return Ok(());
     }
     if inside || source.is_empty() {
-        links.remove_link(name)?;
+        sandbox.remove_link(name)?;
         return Ok(());
     }
     links.change_link(name, &LinkChange { up: Some(false), ..LinkChange::default() })?;

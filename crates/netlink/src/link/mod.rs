@@ -1,4 +1,5 @@
 mod kind;
+mod remove;
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -234,7 +235,8 @@ impl Handle {
         self.change_link(name, &LinkChange { up: Some(true), ..LinkChange::default() })
     }
 
-    /// Removes a link. Says whether there was one.
+    /// Removes a link. Says whether there was one. The kernel answers tens of milliseconds after the link is gone;
+    /// [`Namespace::remove_link`] does not wait for that.
     pub fn remove_link(&self, name: &LinkName) -> Result<bool, Error> {
         match self.tell(DELETE, 0, &head(0, 0, 0), |message| message.text(NAME, name.as_str())) {
             Ok(()) => Ok(true),
