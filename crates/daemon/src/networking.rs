@@ -97,6 +97,7 @@ pub(crate) fn bridge_config(config: &config::Network, names: &Names) -> anyhow::
         ip_forward: config.ip_forward,
         userland_proxy: config.userland_proxy,
         accept_fwmark: config.accept_fwmark,
+        direct_routing: config.direct_routing,
         ..bridge::Config::standard(Namespace::current()?)
     })
 }

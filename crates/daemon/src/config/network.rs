@@ -84,6 +84,8 @@ pub struct Network {
     pub userland_proxy: bool,
     /// Packets that somebody else's rules marked so reach containers directly: value and mask.
     pub accept_fwmark: Option<(u32, u32)>,
+    /// Whether published ports are open at the containers' own addresses, too.
+    pub direct_routing: bool,
     /// Name servers of containers that name none; empty: the host's.
     pub dns: Vec<IpAddr>,
     /// Resolver options of containers that have none.
@@ -154,6 +156,7 @@ impl Network {
             ip_forward: raw.ip_forward.unwrap_or(true),
             ip_masq: raw.ip_masq.unwrap_or(true),
             userland_proxy: raw.userland_proxy.unwrap_or(true),
+            direct_routing: raw.allow_direct_routing.unwrap_or(false),
             accept_fwmark: raw
                 .bridge_accept_fwmark
                 .as_deref()

@@ -29,6 +29,9 @@ pub struct NetworkOptions {
     /// Packets with this mark reach containers directly: value or value/mask
     #[arg(long, value_name = "MARK")]
     pub bridge_accept_fwmark: Option<String>,
+    /// Published ports are open at the containers' own addresses, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_direct_routing: Option<bool>,
     /// The largest packet on the default bridge
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
     pub mtu: Option<i64>,
@@ -101,6 +104,7 @@ impl NetworkOptions {
             default_gateway: self.default_gateway.clone(),
             default_gateway_v6: self.default_gateway_v6.clone(),
             bridge_accept_fwmark: self.bridge_accept_fwmark.clone(),
+            allow_direct_routing: self.allow_direct_routing,
             mtu: self.mtu,
             ip: self.ip.clone(),
             ipv6: self.ipv6,

@@ -191,6 +191,7 @@ settings! {
     default_gateway: String = "default-gateway";
     default_gateway_v6: String = "default-gateway-v6";
     bridge_accept_fwmark: String = "bridge-accept-fwmark";
+    allow_direct_routing: bool = "allow-direct-routing";
     mtu: i64 = "mtu";
     ip: String = "ip";
     ipv6: bool = "ipv6";
@@ -241,7 +242,6 @@ settings! {
     selinux_enabled: bool = "selinux-enabled";
     // Accepted with a warning.
     allow_nondistributable_artifacts: Value = "allow-nondistributable-artifacts";
-    allow_direct_routing: Value = "allow-direct-routing";
     firewall_backend: Value = "firewall-backend";
     ip_forward_no_drop: Value = "ip-forward-no-drop";
     api_cors_header: Value = "api-cors-header";

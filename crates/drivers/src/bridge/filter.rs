@@ -156,8 +156,12 @@ fn entrance(settings: &Settings, families: Families) -> Vec<String> {
             rules.push(format!("meta mark & {mask:#x} == {:#x} accept", value & mask));
         }
         // Whom the network trusts may use the containers' own addresses, and no ports but those that are published.
-        for trusted in &settings.trusted {
-            for open in [OPEN_V4, OPEN_V6] {
+        for open in [OPEN_V4, OPEN_V6] {
+            if settings.direct_routing {
+                rules.push(format!("{open} accept"));
+                continue;
+            }
+            for trusted in &settings.trusted {
                 rules.push(format!("iifname \"{trusted}\" {open} accept"));
             }
         }

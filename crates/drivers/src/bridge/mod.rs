@@ -66,6 +66,8 @@ pub struct Config {
     pub userland_proxy: bool,
     /// Packets with this mark, under this mask, reach containers by their own addresses.
     pub accept_fwmark: Option<(u32, u32)>,
+    /// Whether whoever has a route reaches published ports at containers' own addresses.
+    pub direct_routing: bool,
     /// Whether published ports are kept from other programs by sockets. A process that only takes up what an earlier one
     /// published, and ends before its containers do, cannot.
     pub keep_ports: bool,
@@ -85,6 +87,7 @@ impl Config {
             ip_forward: true,
             userland_proxy: true,
             accept_fwmark: None,
+            direct_routing: false,
             keep_ports: true,
             firewall_cmd: "firewall-cmd".into(),
         }
@@ -163,6 +166,7 @@ impl Inner {
     fn create_network(&self, request: &CreateNetwork) -> Result<(), DriverError> {
         let mut settings = Settings::read(request, &self.default_bridge)?;
         settings.accept_fwmark = self.config.accept_fwmark;
+        settings.direct_routing = self.config.direct_routing;
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let id = &request.network;
         for (other, network) in self.networks().by_id.iter().filter(|(other, _)| *other != id) {

@@ -88,6 +88,8 @@ pub(super) struct Settings {
     pub(super) extensions: Vec<LinkName>,
     /// The engine's own, for all networks.
     pub(super) accept_fwmark: Option<(u32, u32)>,
+    /// The same.
+    pub(super) direct_routing: bool,
     pub(super) prefix: String,
     pub(super) v4: Option<Subnet<Ipv4Net>>,
     pub(super) v6: Option<Subnet<Ipv6Net>>,
@@ -104,6 +106,11 @@ pub(super) struct Subnet<Net> {
 }
 
 impl Settings {
+    /// Whether somebody may use published ports at the containers' own addresses.
+    pub(super) fn opens_containers(&self) -> bool {
+        self.direct_routing || !self.trusted.is_empty()
+    }
+
     /// Reads a request; `default_bridge` is the name of the default network's bridge.
     pub(super) fn read(request: &CreateNetwork, default_bridge: &LinkName) -> Result<Self, DriverError> {
         let options = request.generic();
@@ -133,6 +140,7 @@ impl Settings {
             trusted: interfaces(&options, label::TRUSTED_INTERFACES)?,
             extensions: interfaces(&options, label::EXTENSION_INTERFACES)?,
             accept_fwmark: None,
+            direct_routing: false,
             prefix: prefix(&options)?,
             v4,
             v6,

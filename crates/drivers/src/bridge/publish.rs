@@ -206,7 +206,7 @@ impl Inner {
                     published.bindings.push(settled);
                 }
                 Some(own) => {
-                    if filtered && !settings.trusted.is_empty() {
+                    if filtered && settings.opens_containers() {
                         let container = (own, port.port);
                         let open = Opening { protocol: port.protocol, host: None, container };
                         if !published.openings.contains(&open) {

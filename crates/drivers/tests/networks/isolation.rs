@@ -190,6 +190,28 @@ async fn gateway_modes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn published_ports_at_the_containers_own_address() {
+    for direct in [false, true] {
+        let world = World::with(|config| config.direct_routing = direct);
+        world.network(1, &["10.1.0.0/24"], &[]).await;
+        let one = world.container(1, 0xa1, &["10.1.0.2/24"]).await;
+        world.route_from_outside("10.1.0.0/24");
+        serve(&one.sandbox, "10.1.0.2:80");
+        serve(&one.sandbox, "10.1.0.2:81");
+        one.publish(&world.driver, &[port("tcp :8081", 80)]).await.unwrap();
+        assert_eq!(ask(&world.outside, "192.0.2.1:8081"), "192.0.2.2");
+        if direct {
+            assert_eq!(ask(&world.outside, "10.1.0.2:80"), "192.0.2.2");
+        } else {
+            assert!(silent(&world.outside, "10.1.0.2:80"));
+        }
+        assert!(silent(&world.outside, "10.1.0.2:81"));
+        one.publish(&world.driver, &[]).await.unwrap();
+        assert!(silent(&world.outside, "10.1.0.2:80"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ipv6_alone() {
     let world = World::new();
     world.network(1, &["fd01::/64"], &[]).await;
