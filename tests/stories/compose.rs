@@ -4,7 +4,9 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use crate::{
     foreign,
-    harness::{Engine, eventually},
+    harness::{Engine, Kind, eventually},
+    host::Hosted,
+    log_drivers::{Peer, documents, listens, tools},
 };
 
 /// What `postgres:13` is here: something that takes a moment until it is ready, keeps its data, and ends when told.
@@ -72,4 +74,66 @@ fn a_database_on_a_plugins_volume() {
     compose("down -v");
     assert_eq!(engine.sh("docker volume ls -q").ok(), "");
     engine.sh("docker plugin rm -f rexray/ebs").ok();
+}
+
+/// What `nginx:latest` is here: it answers nobody, and says what it would.
+const NGINX: &str = r#"
+mkdir -p img/bin
+cp /bin/busybox img/bin/
+for applet in sh sleep echo; do ln -s busybox img/bin/$applet; done
+tar -C img -c . | docker import -c 'CMD ["sh", "-c", "i=0; while [ $i -lt 50 ]; do echo GET /$i; i=$((i+1)); done; sleep 600"]' - nginx:latest
+"#;
+
+#[test]
+fn the_guides_logging_block_every_line_of_it() {
+    // On a host of its own, since the block names a port.
+    let engine = Hosted::start(Kind::Pintle, &[]);
+    std::os::unix::fs::symlink(compose(), engine.dir.join("home/bin/docker-compose")).unwrap();
+    engine.sh(NGINX).ok();
+    let project = engine.dir.join("shop");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("docker-compose.yml"), include_str!("seed/compose-logging.yml")).unwrap();
+    // With `fluentd-async` it starts though nobody listens.
+    engine.sh_in(&project, "docker-compose up -d").ok();
+    let out = engine.dir.join("entries");
+    let script = format!(
+        "const fs = require('fs'); const {{FluentServer}} = require('@fluent-org/logger');
+         const s = new FluentServer({{listenOptions: {{port: 24224, host: '127.0.0.1'}}}});
+         s.on('entry', (tag, time, record) => fs.appendFileSync({out:?}, JSON.stringify({{tag, record}}) + '\\n'));
+         s.listen();",
+        out = out.display().to_string(),
+    );
+    let peer = engine.host.run(|| {
+        std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        let mut node = std::process::Command::new("node");
+        node.args(["-e", &script]).env("NODE_PATH", tools().join("node/node_modules"));
+        Peer::start(&mut node, &engine.dir.join("peer.log"), || listens(24224))
+    });
+    let lines = || -> Vec<String> {
+        documents(&out)
+            .iter()
+            .filter_map(|entry| entry["record"]["log"].as_str().map(str::to_owned))
+            .collect()
+    };
+    let wanted: Vec<String> = (0..50).map(|number| format!("GET /{number}")).collect();
+    eventually("every line", Duration::from_secs(60), || lines() == wanted);
+    let entry = documents(&out).remove(0);
+    assert_eq!(entry["tag"], "nginx.shop-web-1");
+    assert_eq!(
+        (&entry["record"]["ENVIRONMENT"], &entry["record"]["container_name"]),
+        (&"production".into(), &"/shop-web-1".into())
+    );
+    let log = engine.sh("docker inspect -f '{{json .HostConfig.LogConfig}}' shop-web-1").ok();
+    for option in [
+        "fluentd-async",
+        "fluentd-retry-wait",
+        "fluentd-max-retries",
+        "fluentd-buffer-limit",
+        "labels",
+        "compress",
+    ] {
+        assert!(log.contains(option), "{log}");
+    }
+    engine.sh_in(&project, "docker-compose down -t 0").ok();
+    drop(peer);
 }

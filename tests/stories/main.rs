@@ -32,6 +32,7 @@ mod interop;
 mod ipam_leaks;
 mod kill_sweep;
 mod legacy;
+mod log_drivers;
 mod logs;
 mod many;
 mod neighbours;

@@ -15,7 +15,7 @@ fn root() -> PathBuf {
 /// Layers from the bottom up. A crate may use crates of lower layers, and, within its own, those listed before
 /// it: `engine` stands on nothing of its layer, `drivers` and `testkit` neither; `pintle` stands on `daemon`.
 const LAYERS: [&[&str]; 5] = [
-    &["contract", "api", "store"],
+    &["contract", "api", "store", "template"],
     &["wire", "image", "netlink", "runtime"],
     &["sdk", "host"],
     &["engine", "drivers", "cni", "testkit"],

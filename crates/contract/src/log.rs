@@ -100,6 +100,11 @@ pub trait LogDriver: Send + Sync + 'static {
         Ok(LogCapabilities::default())
     }
 
+    /// Whether a container may have these options, asked before it is made. What they lead to is not contacted.
+    fn check(&self, _options: &BTreeMap<String, String>) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// Begins a stream of one container's lines. Options that mean nothing are
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     async fn start(&self, info: LogInfo) -> Result<Box<dyn LogStream>, DriverError>;

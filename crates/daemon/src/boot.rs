@@ -198,7 +198,7 @@ fn container_config(config: &Config, host: &Host) -> containers::Config {
         cgroup_parent: config.cgroup_parent.clone(),
         cdi_dirs: config.cdi_spec_dirs.clone(),
         defaults: container_defaults(config),
-        log_drivers: containers::LogDrivers::new(host.clone()),
+        log_drivers: containers::LogDrivers::new(host.clone(), builtins::log_drivers(&config.data_root)),
         ..containers::Config::new(&config.data_root, &config.exec_root)
     }
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::Context;
-use pintle_contract::{DriverError, IpamDriver, NetworkDriver, VolumeDriver};
-use pintle_drivers::{Bridge, Cni, Ipam, Local, Overlay, Plain, Sublink, cni};
+use pintle_contract::{DriverError, IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
+use pintle_drivers::{Bridge, Cni, Ipam, Local, Overlay, Plain, Sublink, cni, logs};
 use pintle_netlink::Namespace;
 
 use crate::{
@@ -15,8 +15,20 @@ use crate::{
 
 /// Names of volume drivers that are not plugins, for `/info`.
 pub(crate) const VOLUME_DRIVERS: &[&str] = &["local"];
-/// Log drivers.
-pub(crate) const LOG_DRIVERS: &[&str] = &["json-file", "local", "none"];
+
+/// Names of log drivers that are not plugins, for `/info`.
+pub(crate) fn log_driver_names() -> Vec<&'static str> {
+    let mut names = vec!["json-file", "local", "none"];
+    names.extend(logs::NAMES);
+    names.sort_unstable();
+    names
+}
+
+/// The log drivers that take containers' lines somewhere else.
+pub(crate) fn log_drivers(data_root: &Path) -> BTreeMap<String, Arc<dyn LogDriver>> {
+    let drivers = logs::drivers(&data_root.join("log-files"));
+    drivers.into_iter().map(|(name, driver)| (name.to_owned(), driver)).collect()
+}
 
 /// The volume driver `local`.
 pub(crate) fn local_volumes(data_root: &Path) -> Result<Arc<dyn VolumeDriver>, DriverError> {

@@ -8,6 +8,7 @@ pub mod cni;
 mod interface;
 pub mod ipam;
 pub mod local;
+pub mod logs;
 pub mod overlay;
 mod plain;
 mod sublink;

@@ -20,7 +20,6 @@ mod quickstart;
 #[cfg(test)]
 mod reference;
 mod render;
-mod template;
 mod terminal;
 mod workbench;
 
@@ -29,6 +28,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use pintle_template as template;
 
 use crate::cli::{Cli, Command};
 use crate::client::ClientError;

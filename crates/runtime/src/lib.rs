@@ -12,6 +12,7 @@
 //! | [`external`] | runtimes that are programs of their own: their names, what they can do, calling them |
 //! | [`oci`] | the embedded runtime by the OCI command line, for others |
 //! | [`quota`] | how much a directory may hold, where the file system counts it |
+//! | [`socket`] | what the kernel knows of a connection and no safe library tells |
 //! | [`cgroup`] | detection, limits, freezing, killing, statistics, removal, for v1, hybrid and v2 |
 //!
 //! Only the shim, or a verb of the OCI command line, touches a container's state through libcontainer: that library forks and allocates in the
@@ -32,6 +33,7 @@ pub mod quota;
 mod runtime;
 pub mod seccomp;
 pub mod shim;
+pub mod socket;
 pub mod spec;
 mod task;
 

@@ -339,8 +339,7 @@ fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
 }
 
 /// Docker's own log drivers that we do not have.
-const DOCKERS: &[&str] =
-    &["syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "gcplogs", "etwlogs", "logentries"];
+const DOCKERS: &[&str] = &["etwlogs", "logentries"];
 
 /// Keys that are read for compatibility and change nothing.
 fn warnings(raw: &Raw) -> Vec<String> {

@@ -98,7 +98,7 @@ fn what_would_weaken_the_engine_in_silence_is_refused() {
         r#"{"storage-driver": "btrfs"}"#,
         r#"{"storage-opts": ["dm.basesize=1G"]}"#,
         r#"{"storage-opts": ["overlay2.size=much"]}"#,
-        r#"{"log-driver": "syslog"}"#,
+        r#"{"log-driver": "etwlogs"}"#,
         r#"{"default-runtime": "nope"}"#,
         r#"{"runtimes": {"x": {}}}"#,
         r#"{"runtimes": {"runc": {"path": "/x"}}}"#,

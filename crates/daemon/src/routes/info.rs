@@ -53,7 +53,7 @@ pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
             volume: volume_drivers(&app).await,
             network: network_drivers(&app).await,
             authorization: Some(app.authorization.names().to_vec()).filter(|names| !names.is_empty()),
-            log: names(builtins::LOG_DRIVERS),
+            log: names(&builtins::log_driver_names()),
         },
         memory_limit: available.memory,
         swap_limit: available.swap,

@@ -61,7 +61,7 @@ async fn create(
     let (path, args) = merge::merge(&mut spec, Some(&image.config.config))?;
     let mut warnings = limits::settle(&mut spec.resources, true)?;
     if log_options::is_delivered(&spec) {
-        shared.config.log_drivers.check(&spec.log.driver).await?;
+        shared.config.log_drivers.check(&spec.log.driver, &spec.log.options).await?;
     }
     warnings.extend(check::check(&spec)?);
     shared.check_size(&spec)?;

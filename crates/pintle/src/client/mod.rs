@@ -12,7 +12,7 @@ pub use body::{Response, channel_body};
 pub use connect::connect as dial;
 pub use endpoint::{Endpoint, Selection, TlsFiles};
 pub use error::ClientError;
-pub use request::{Request, encode_query};
+pub use request::Request;
 pub use stdcopy::{Frame, Frames};
 
 use std::sync::Mutex;

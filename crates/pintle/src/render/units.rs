@@ -24,28 +24,7 @@ fn scaled(mut value: f64, base: f64, units: &[&str; 9], digits: usize) -> String
         value /= base;
         unit += 1;
     }
-    significant(value, digits) + units.get(unit).copied().unwrap_or("B")
-}
-
-/// C's `%.<digits>g`: significant digits, no trailing zeros, an exponent when the number does not fit.
-pub fn significant(value: f64, digits: usize) -> String {
-    let digits = digits.max(1);
-    if value == 0.0 || !value.is_finite() {
-        return if value.is_finite() { "0".to_owned() } else { value.to_string() };
-    }
-    let scientific = format!("{value:.*e}", digits - 1);
-    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if exponent < -4 || exponent >= i32::try_from(digits).unwrap_or(i32::MAX) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs());
-    }
-    let decimals = usize::try_from(i32::try_from(digits).unwrap_or(1) - 1 - exponent).unwrap_or(0);
-    trimmed(&format!("{value:.decimals$}")).to_owned()
-}
-
-fn trimmed(number: &str) -> &str {
-    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
+    crate::template::significant(value, digits) + units.get(unit).copied().unwrap_or("B")
 }
 
 /// Reads `10m`, `1.5GiB`, `2 kb`, `100`: every unit is a power of 1024, as for `--memory`.

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, io, path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::SecondsFormat;
 use pintle_contract::{
-    LogEntry, LogStream,
+    ErrorKind as DriverErrorKind, LogEntry, LogStream,
     log::{LogInfo, Source},
 };
 use pintle_host::Holder;
@@ -33,6 +33,8 @@ use crate::{
 const BUDGET: Duration = Duration::from_secs(15);
 /// Pauses between attempts: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// What is open of a log when its container is removed may still be taken to the driver.
+const GRACE: Duration = Duration::from_secs(10);
 /// How often it is written down how far the driver is.
 const NOTE: Duration = Duration::from_secs(1);
 const NOTES: &str = "log-delivery.json";
@@ -90,8 +92,10 @@ async fn next_of(mut reader: Reader) -> Result<(Reader, Read1), EngineError> {
     blocking(move || reader.read().map(|read| (reader, read))).await
 }
 
+/// The container was removed, and what was read of its lines by then had its time to arrive.
 async fn gone(mut ended: Ended) {
     let _ = ended.wait_for(|now| now.gone).await;
+    tokio::time::sleep(GRACE).await;
 }
 
 fn info(container: &Container) -> LogInfo {
@@ -188,8 +192,7 @@ impl<'a> Delivery<'a> {
                     stream.send(&batch).await?
                 }
                 Read1::End if last_round => {
-                    self.finish(stream.as_mut(), &waiting).await;
-                    return Ok(());
+                    return self.finish(stream.as_mut(), &waiting).await;
                 }
                 Read1::End => {
                     self.wait(&mut watch).await;
@@ -242,10 +245,16 @@ impl<'a> Delivery<'a> {
         any
     }
 
-    /// The driver's answer to the end may be an error: it has read everything by then, and nothing can be done.
-    async fn finish(&mut self, stream: &mut dyn LogStream, waiting: &Unacknowledged) {
+    /// The driver's answer to the end may be an error: it has read everything by then, and nothing can be done. But if it
+    /// could not be reached, the rest is sent again.
+    async fn finish(
+        &mut self,
+        stream: &mut dyn LogStream,
+        waiting: &Unacknowledged,
+    ) -> Result<(), EngineError> {
         match tokio::time::timeout(BUDGET, stream.stop()).await {
             Ok(Ok(())) => {}
+            Ok(Err(error)) if error.kind == DriverErrorKind::Unavailable => return Err(error.into()),
             Ok(Err(error)) => tracing::warn!(container = %self.container.id, %error, "ending the log stream"),
             Err(_) => tracing::warn!(container = %self.container.id, "the log driver did not end the stream"),
         }
@@ -253,6 +262,7 @@ impl<'a> Delivery<'a> {
             (self.notes.position, self.notes.sequence) = (Some(*position), *sequence);
         }
         self.note();
+        Ok(())
     }
 
     fn note(&self) {
@@ -261,7 +271,10 @@ impl<'a> Delivery<'a> {
             std::fs::write(&new, serde_json::to_vec(&self.notes)?)?;
             std::fs::rename(new, &self.notes_path)
         };
-        if let Err(error) = write() {
+        // With `--rm` there is no place for notes any more.
+        if let Err(error) = write()
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(container = %self.container.id, %error, "how far its log driver is could not be noted");
         }
     }

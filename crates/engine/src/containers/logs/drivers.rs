@@ -1,6 +1,6 @@
 //! Where log drivers come from.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use pintle_contract::LogDriver;
 use pintle_host::{Holder, Host, Lease};
@@ -11,6 +11,7 @@ use crate::{EngineError, volumes::translate};
 #[derive(Clone, Default)]
 pub struct LogDrivers {
     host: Option<Host>,
+    builtin: Arc<BTreeMap<String, Arc<dyn LogDriver>>>,
 }
 
 impl fmt::Debug for LogDrivers {
@@ -20,28 +21,37 @@ impl fmt::Debug for LogDrivers {
 }
 
 impl LogDrivers {
-    /// Those that plugins offer.
-    pub fn new(host: Host) -> Self {
-        Self { host: Some(host) }
+    /// Those that are linked in, by name, and those that plugins offer.
+    pub fn new(host: Host, builtin: BTreeMap<String, Arc<dyn LogDriver>>) -> Self {
+        Self { host: Some(host), builtin: Arc::new(builtin) }
     }
 
     /// The driver of that name as it is now: a plugin that is started again is another driver.
     pub(crate) async fn find(&self, name: &str) -> Result<Arc<dyn LogDriver>, EngineError> {
+        if let Some(driver) = self.builtin.get(name) {
+            return Ok(Arc::clone(driver));
+        }
         let Some(host) = &self.host else { return Err(unknown(name)) };
         host.log_driver(name).await.map(|found| found.driver).map_err(translate)
     }
 
-    /// Refuses a name that nobody has. A driver that is only down is there.
-    pub(crate) async fn check(&self, name: &str) -> Result<(), EngineError> {
+    /// Refuses a name that nobody has, and options that its driver refuses. A driver that is only down is there.
+    pub(crate) async fn check(
+        &self,
+        name: &str,
+        options: &BTreeMap<String, String>,
+    ) -> Result<(), EngineError> {
         match self.find(name).await {
+            Ok(driver) => driver.check(options).map_err(EngineError::from),
             Err(error) if error.kind == crate::ErrorKind::NotFound => Err(unknown(name)),
-            _ => Ok(()),
+            Err(_) => Ok(()),
         }
     }
 
-    /// Notes that a container's lines go there.
+    /// Notes that a container's lines go to a plugin.
     pub(crate) fn lease(&self, name: &str, holder: Holder) -> Option<Lease> {
-        self.host.as_ref().map(|host| host.lease(name, holder))
+        let plugins = !self.builtin.contains_key(name);
+        self.host.as_ref().filter(|_| plugins).map(|host| host.lease(name, holder))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Go's text templates, as far as `--format` needs them.
+//! Go's text templates, as far as `--format` and the tags of log drivers need them.
 //!
 //! Own engine because the one crate for this (`gtmpl`) converts documents into a value type of its own, loses the
 //! order of keys in `{{json .}}`, and reports a missing key as an empty string where Docker reports an error.
@@ -17,6 +17,7 @@ mod printf;
 
 pub use eval::MissingKey;
 pub use print::display;
+pub use printf::significant;
 
 use serde_json::Value;
 

@@ -92,7 +92,7 @@ pub fn call(name: &str, args: Vec<Value>) -> Result<Value, String> {
         "js" => {
             Value::String(go_print(&args).replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\""))
         }
-        "urlquery" => Value::String(crate::client::encode_query(&go_print(&args))),
+        "urlquery" => Value::String(encode_query(&go_print(&args))),
         other => return Err(format!("function {other:?} not defined")),
     })
 }
@@ -213,4 +213,18 @@ fn order(args: &[Value]) -> Result<Ordering, String> {
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
         _ => Err("incompatible types for comparison".to_owned()),
     }
+}
+
+/// Escapes a query value, a space as `+`.
+fn encode_query(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
+            byte => out += &format!("%{byte:02X}"),
+        }
+    }
+    out
 }

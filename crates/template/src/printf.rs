@@ -106,7 +106,7 @@ fn one(verb: char, value: &Value, flags: &Flags) -> String {
             sign(format!("{:.*}", flags.precision.unwrap_or(6), n.as_f64().unwrap_or(0.0)))
         }
         ('g' | 'e', Value::Number(n)) => match flags.precision {
-            Some(digits) => crate::render::units::significant(n.as_f64().unwrap_or(0.0), digits),
+            Some(digits) => significant(n.as_f64().unwrap_or(0.0), digits),
             None => n.to_string(),
         },
         _ => format!("%!{verb}({}={})", print::type_name(value), print::display(value)),
@@ -133,4 +133,25 @@ fn pad(text: String, flags: &Flags) -> String {
         return format!("{sign}{}{digits}", "0".repeat(missing));
     }
     " ".repeat(missing) + &text
+}
+
+/// C's `%.<digits>g`: significant digits, no trailing zeros, an exponent when the number does not fit.
+pub fn significant(value: f64, digits: usize) -> String {
+    let digits = digits.max(1);
+    if value == 0.0 || !value.is_finite() {
+        return if value.is_finite() { "0".to_owned() } else { value.to_string() };
+    }
+    let scientific = format!("{value:.*e}", digits - 1);
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if exponent < -4 || exponent >= i32::try_from(digits).unwrap_or(i32::MAX) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs());
+    }
+    let decimals = usize::try_from(i32::try_from(digits).unwrap_or(1) - 1 - exponent).unwrap_or(0);
+    trimmed(&format!("{value:.decimals$}")).to_owned()
+}
+
+fn trimmed(number: &str) -> &str {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
 }
