@@ -704,3 +704,90 @@ fn splunk_loki_and_an_address() {
     let refused = engine.sh("docker run --log-driver file --log-opt file-path=../../x bb true").fails();
     assert!(refused.contains("file-path"), "{refused}");
 }
+
+#[test]
+fn several_drivers_for_one_container_each_with_its_own_lines() {
+    let mut engine = Engine::prepared(Kind::Pintle, Client::Docker, &[]);
+    let dir = engine.dir.join("peer");
+    fs::create_dir(&dir).unwrap();
+    let (tcp, dead) = (port(), port());
+    let configuration = format!(
+        r#"global(workDirectory="{}") module(load="imtcp")
+input(type="imtcp" port="{tcp}" address="127.0.0.1")
+template(name="t" type="string" string="%msg%\n")
+action(type="omfile" file="{}" template="t")
+"#,
+        dir.display(),
+        dir.join("lines").display(),
+    );
+    fs::write(dir.join("rsyslog.conf"), configuration).unwrap();
+    let start = || {
+        let mut command = Command::new("/usr/sbin/rsyslogd");
+        command.args(["-n", "-iNONE", "-f"]).arg(dir.join("rsyslog.conf"));
+        Peer::start(&mut command, &dir.join("log"), || listens(tcp))
+    };
+    // Every container's lines go to files, too; this is the administrator's.
+    let file = engine.dir.join("daemon.json");
+    fs::write(
+        &file,
+        r#"{"more-log-drivers": {"kept": {"driver": "file", "options": {"file-format": "json", "pintle-parse": "json"}}}}"#,
+    )
+    .unwrap();
+    engine.also(&["--config-file", file.to_str().unwrap()]);
+    engine.boot(&[]);
+    engine.busybox("bb");
+    let labels = format!(
+        "--label pintle.log-driver.audit=syslog --label pintle.log-opt.audit.syslog-address=tcp://127.0.0.1:{tcp} \
+         --label pintle.log-opt.audit.pintle-exclude-field=level=debug --label pintle.log-opt.audit.pintle-redact=pass[a-z]+ \
+         --label pintle.log-driver.gone=fluentd --label pintle.log-opt.gone.fluentd-address=127.0.0.1:{dead}"
+    );
+    let script = r#"i=0; while [ $i -lt 200 ]; do l=info; [ $((i%2)) = 1 ] && l=debug; echo "{\"level\":\"$l\",\"n\":$i,\"s\":\"password\"}"; i=$((i+1)); [ $((i%10)) = 0 ] && sleep 0.1; done"#;
+    let command = script.replace('\'', "'\\''");
+    let peer = start();
+    engine.sh(&format!("docker run -d --name many {labels} bb sh -c '{command}'")).ok();
+    let audited = || -> Vec<u64> {
+        let mut seen = HashSet::new();
+        let documents =
+            documents(&dir.join("lines")).into_iter().filter_map(|document| document["n"].as_u64());
+        documents.filter(|number| seen.insert(*number)).collect()
+    };
+    let written = engine.dir.join("data/log-files/many.log");
+    let kept = || documents(&written);
+    eventually("some lines", Duration::from_secs(20), || audited().len() > 10);
+    drop(peer);
+    // The one that is away holds up nobody, and the engine dies.
+    engine.kill();
+    engine.boot(&[]);
+    eventually("every line in the file", Duration::from_secs(30), || {
+        kept().iter().any(|document| document["n"] == "199")
+    });
+    let peer = start();
+    let wanted: Vec<u64> = (0..200).step_by(2).collect();
+    eventually("every line but debug's", Duration::from_secs(30), || audited() == wanted);
+    assert!(documents(&dir.join("lines")).iter().all(|document| document["s"] == "[redacted]"));
+    let numbers: HashSet<String> =
+        kept().iter().map(|document| document["n"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(numbers.len(), 200, "each driver has filters of its own");
+    // Its own driver is json-file as ever.
+    assert_eq!(engine.sh("docker logs many | wc -l").ok(), "200");
+    let refused = engine.sh("docker create --label pintle.log-driver.x=nosuch bb true").fails();
+    assert!(refused.contains("no log driver named 'nosuch'"), "{refused}");
+    let refused = engine.sh("docker create --log-driver syslog --log-opt pintle-include='(' bb true").fails();
+    assert!(refused.contains("pintle-include"), "{refused}");
+    engine.sh_within(3, &engine.dir, "docker rm -f many").ok();
+    // Events of several lines, from a container whose lines are kept nowhere else.
+    engine
+        .sh(
+            "docker run -d --name stack --log-driver none --label pintle.log-driver.a=file --label pintle.log-opt.a.file-path=stack \
+             --label pintle.log-opt.a.file-format=json --label pintle.log-opt.a.pintle-multiline=^E bb sh -c 'echo E one; echo \\ \\ at x; echo E two; sleep 600'",
+        )
+        .ok();
+    let events = || -> Vec<String> {
+        let documents = documents(&engine.dir.join("data/log-files/stack"));
+        documents.iter().map(|document| document["message"].as_str().unwrap().to_owned()).collect()
+    };
+    eventually("the events", Duration::from_secs(20), || events() == ["E one\n  at x", "E two"]);
+    assert!(engine.sh("docker logs stack").fails().contains("does not support reading"));
+    engine.sh("docker rm -f stack").ok();
+    drop(peer);
+}

@@ -208,6 +208,7 @@ pub(crate) fn container_defaults(config: &Config) -> containers::Defaults {
     containers::Defaults {
         stop_timeout: config.default_stop_timeout,
         log: containers::LogConfig { driver: config.log_driver.clone(), options: config.log_opts.clone() },
+        more_logs: config.more_logs.clone(),
         shm_size: config.default_shm_size,
         ulimits: config
             .default_ulimits

@@ -21,6 +21,7 @@ pub use network::{AddressPool, Bridge, Cni, Network};
 pub use network_options::NetworkOptions;
 pub use options::Options;
 pub use overlay::Overlay;
+use pintle_engine::containers;
 use pintle_runtime::Known;
 use raw::Raw;
 pub use raw::RuntimeEntry;
@@ -101,6 +102,8 @@ pub struct Config {
     pub log_driver: String,
     /// Its options.
     pub log_opts: StringMap,
+    /// More drivers that take every container's lines, by name.
+    pub more_logs: BTreeMap<String, containers::LogConfig>,
     /// Whether containers get a reaper as PID 1 unless they say otherwise.
     pub init: bool,
     /// Whether containers get no new privileges unless they say otherwise.
@@ -290,6 +293,7 @@ impl Config {
                 .collect(),
             log_driver: raw.log_driver.unwrap_or_else(|| "json-file".to_owned()),
             log_opts: raw.log_opts.unwrap_or_default(),
+            more_logs: more_logs(raw.more_log_drivers.unwrap_or_default())?,
             init: raw.init.unwrap_or(false),
             no_new_privileges: raw.no_new_privileges.unwrap_or(false),
             storage_size: storage_size(raw.storage_opts.as_deref().unwrap_or_default())?,
@@ -336,6 +340,23 @@ fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+fn more_logs(
+    entries: BTreeMap<String, raw::LogEntry>,
+) -> Result<BTreeMap<String, containers::LogConfig>, String> {
+    for (name, entry) in &entries {
+        let bad = |why: &str| Err(format!("more-log-drivers: {name:?}: {why}"));
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) || name.is_empty() {
+            return bad("a name has letters, digits, - and _");
+        }
+        if matches!(entry.driver.as_str(), "" | "none" | "local" | "json-file") {
+            return bad("its driver must be one that takes lines elsewhere");
+        }
+    }
+    let config =
+        |entry: raw::LogEntry| containers::LogConfig { driver: entry.driver, options: entry.options };
+    Ok(entries.into_iter().map(|(name, entry)| (name, config(entry))).collect())
 }
 
 /// Docker's own log drivers that we do not have.

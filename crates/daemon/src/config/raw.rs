@@ -42,6 +42,16 @@ pub struct UlimitEntry {
     pub soft: i64,
 }
 
+/// One entry of `more-log-drivers`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogEntry {
+    /// A built-in driver, or a plugin.
+    pub driver: String,
+    /// Its options.
+    pub options: StringMap,
+}
+
 /// One entry of `default-address-pools`: a network, and the prefix length of the subnets that it is cut into.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -227,6 +237,7 @@ settings! {
     default_ulimits: BTreeMap<String, UlimitEntry> = "default-ulimits";
     log_driver: String = "log-driver";
     log_opts: StringMap = "log-opts";
+    more_log_drivers: BTreeMap<String, LogEntry> = "more-log-drivers";
     init: bool = "init";
     no_new_privileges: bool = "no-new-privileges";
     seccomp_profile: String = "seccomp-profile";

@@ -42,6 +42,10 @@ const FILE_ONLY: &[(&str, &str)] = &[
     ("default-stop-timeout", "Seconds between a container's stop signal and its end, if it does not say"),
     ("default-network-driver", "The driver of networks that name none"),
     ("host-gateway-ips", "What `host-gateway` stands for in `--add-host`, one of each family"),
+    (
+        "more-log-drivers",
+        "Drivers that take every container's lines besides its own, by name: `{\"audit\": {\"driver\": \"syslog\", \"options\": {…}}}`",
+    ),
     ("plugin-spec-dirs", "Where `.spec` and `.json` files of legacy plugins are looked for"),
     (
         "restart-unhealthy-plugins",

@@ -155,6 +155,8 @@ pub(crate) fn spec(
         auto_remove: host.auto_remove,
         restart: restart(&host.restart_policy)?,
         log,
+        // The engine reads the labels for them.
+        more_logs: std::collections::BTreeMap::new(),
         console_size: console_size(host.console_size),
         runtime: host.runtime,
         annotations: host.annotations,

@@ -161,6 +161,9 @@ fn constant(info: &LogInfo) -> Result<Map<String, Value>, DriverError> {
 
 fn message(constant: &Map<String, Value>, entry: &LogEntry) -> Vec<u8> {
     let mut fields = constant.clone();
+    for (key, value) in &entry.attributes {
+        fields.insert(format!("_{}", key.trim_start_matches('_')), Value::String(value.clone()));
+    }
     let line = String::from_utf8_lossy(&entry.line).into_owned();
     fields.insert("short_message".to_owned(), Value::String(line));
     let level = if entry.source == Source::Stderr { 3 } else { 6 };

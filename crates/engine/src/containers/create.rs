@@ -7,7 +7,7 @@ use pintle_image::Image;
 use super::{
     Container, ContainerSpec, Containers, Created, Event, Lifecycle, MountKind, MountPoint, State,
     cell::Cell,
-    check, failpoint, limits, log_options, merge, mounts, names,
+    check, failpoint, limits, log_options, logs, merge, mounts, names,
     service::{Shared, blocking},
     step,
 };
@@ -60,8 +60,11 @@ async fn create(
     check::network_mode(&spec)?;
     let (path, args) = merge::merge(&mut spec, Some(&image.config.config))?;
     let mut warnings = limits::settle(&mut spec.resources, true)?;
-    if log_options::is_delivered(&spec) {
-        shared.config.log_drivers.check(&spec.log.driver, &spec.log.options).await?;
+    spec.more_logs = defaults.more_logs.clone();
+    spec.more_logs.extend(log_options::more(&spec.labels)?);
+    for (_, log) in log_options::destinations(&spec) {
+        let (_, options) = logs::Filters::take(&log.options)?;
+        shared.config.log_drivers.check(&log.driver, &options).await?;
     }
     warnings.extend(check::check(&spec)?);
     shared.check_size(&spec)?;

@@ -1,16 +1,16 @@
 //! Where a container's output is kept, and the options that say how.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use pintle_runtime::{LogFile, LogFormat};
 
-use super::ContainerSpec;
+use super::{ContainerSpec, LogConfig};
 use crate::EngineError;
 
 /// The file of a container's output below its own folder, and its format; `None` with the driver `none`.
 pub(super) fn place(spec: &ContainerSpec, id: &str) -> Option<(PathBuf, LogFormat)> {
     match spec.log.driver.as_str() {
-        "none" => None,
+        "none" if spec.more_logs.is_empty() => None,
         "local" => Some((PathBuf::from("local-logs/container.log"), LogFormat::Local)),
         "" | "json-file" => Some((PathBuf::from(format!("{id}-json.log")), LogFormat::Json)),
         _ => Some((PathBuf::from("container-cached.log"), LogFormat::Local)),
@@ -19,14 +19,65 @@ pub(super) fn place(spec: &ContainerSpec, id: &str) -> Option<(PathBuf, LogForma
 
 /// Whether its lines are taken to a driver, from what is kept here meanwhile.
 pub(super) fn is_delivered(spec: &ContainerSpec) -> bool {
-    !matches!(spec.log.driver.as_str(), "" | "none" | "local" | "json-file")
+    !is_kept(&spec.log.driver)
+}
+
+/// Whether a driver's lines stay here, if they are kept at all.
+fn is_kept(driver: &str) -> bool {
+    matches!(driver, "" | "none" | "local" | "json-file")
+}
+
+/// The labels that give a container more drivers: `pintle.log-driver.NAME=DRIVER`, `pintle.log-opt.NAME.KEY=VALUE`.
+const DRIVER: &str = "pintle.log-driver.";
+const OPTION: &str = "pintle.log-opt.";
+
+/// The drivers that labels give it besides its own.
+pub(super) fn more(labels: &BTreeMap<String, String>) -> Result<BTreeMap<String, LogConfig>, EngineError> {
+    let mut more: BTreeMap<String, LogConfig> = BTreeMap::new();
+    for (label, driver) in labels {
+        let Some(name) = label.strip_prefix(DRIVER) else { continue };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+            return Err(EngineError::invalid(format!(
+                "label {label:.150}: a name has letters, digits, - and _, and not more than 64 of them"
+            )));
+        }
+        if is_kept(driver) {
+            return Err(EngineError::invalid(format!(
+                "label {label:.150}: {driver:.100} keeps lines on this host; give it with --log-driver"
+            )));
+        }
+        more.insert(name.to_owned(), LogConfig { driver: driver.clone(), options: BTreeMap::new() });
+    }
+    for (label, value) in labels {
+        let Some((name, key)) = label.strip_prefix(OPTION).and_then(|rest| rest.split_once('.')) else {
+            continue;
+        };
+        let Some(config) = more.get_mut(name) else {
+            return Err(EngineError::invalid(format!(
+                "label {label:.150}: there is no label {DRIVER}{name:.64} that says which driver it is for"
+            )));
+        };
+        config.options.insert(key.to_owned(), value.clone());
+    }
+    Ok(more)
+}
+
+/// Everybody whom its lines are taken to: its own driver without a name, and more by name.
+pub(super) fn destinations(spec: &ContainerSpec) -> Vec<(String, LogConfig)> {
+    let own = is_delivered(spec).then(|| (String::new(), spec.log.clone()));
+    let more = spec.more_logs.iter().map(|(name, config)| (name.clone(), config.clone()));
+    own.into_iter().chain(more).collect()
 }
 
 /// Whether the user wants that nobody reads what is kept here until the driver has it.
 pub(super) fn hides(spec: &ContainerSpec) -> bool {
     let disabled = spec.log.options.get("cache-disabled");
-    is_delivered(spec)
-        && disabled.is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "TRUE" | "True" | "T"))
+    // What is kept of `none` is for other drivers.
+    spec.log.driver == "none"
+        || is_delivered(spec)
+            && disabled
+                .is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "TRUE" | "True" | "T"))
 }
 
 /// Where and how output is kept; `None` keeps nothing.
@@ -36,7 +87,14 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
         driver => driver,
     };
     if driver == "none" {
-        return Ok(None);
+        let kept = LogFile {
+            path,
+            max_size: Some(20 << 20),
+            max_files: 5,
+            format: LogFormat::Local,
+            ..LogFile::default()
+        };
+        return Ok(Some(kept).filter(|_| !spec.more_logs.is_empty()));
     }
     mode(spec)?;
     let mut file = LogFile { path, max_size: None, max_files: 1, ..LogFile::default() };
@@ -163,6 +221,23 @@ fn size(option: &str, text: &str) -> Result<Option<u64>, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_give_more_drivers() {
+        let labels = |pairs: &[(&str, &str)]| {
+            more(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        };
+        let found = labels(&[
+            ("pintle.log-driver.audit", "syslog"),
+            ("pintle.log-opt.audit.syslog-address", "udp://h:1"),
+            ("other", "1"),
+        ])
+        .unwrap();
+        assert_eq!(found["audit"].options["syslog-address"], "udp://h:1");
+        labels(&[("pintle.log-driver.x/y", "syslog")]).unwrap_err();
+        labels(&[("pintle.log-driver.x", "json-file")]).unwrap_err();
+        labels(&[("pintle.log-opt.x.tag", "1")]).unwrap_err();
+    }
 
     #[test]
     fn log_options() {

@@ -306,6 +306,8 @@ pub struct Defaults {
     pub stop_timeout: i64,
     /// What a container without a log configuration gets.
     pub log: super::LogConfig,
+    /// More drivers that take their lines, by name.
+    pub more_logs: std::collections::BTreeMap<String, super::LogConfig>,
     /// Bytes of `/dev/shm`.
     pub shm_size: i64,
     /// Resource limits of processes, by name.
@@ -320,6 +322,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             stop_timeout: 10,
+            more_logs: std::collections::BTreeMap::new(),
             log: super::LogConfig::default(),
             shm_size: 64 << 20,
             ulimits: Vec::new(),

@@ -45,8 +45,8 @@ pub(super) struct Shared {
     pub networks: Networks,
     events: Events,
     index: Mutex<Index>,
-    /// Containers whose lines are being taken to a driver.
-    delivering: Mutex<HashSet<String>>,
+    /// Whose lines are being taken to which driver: a container's id, and what the user calls the driver.
+    delivering: Mutex<HashSet<(String, String)>>,
     /// Everything that this service does in the background.
     tracker: TaskTracker,
     /// Ends what only watches.
@@ -165,7 +165,7 @@ impl Shared {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn delivering(&self) -> MutexGuard<'_, HashSet<String>> {
+    pub fn delivering(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
         self.delivering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

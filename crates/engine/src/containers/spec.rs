@@ -138,6 +138,9 @@ pub struct ContainerSpec {
     pub restart: RestartPolicy,
     /// Where its output is kept.
     pub log: LogConfig,
+    /// More drivers that take its lines, by the name that the user gave each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub more_logs: BTreeMap<String, LogConfig>,
     /// Initial size of the terminal: height, width.
     pub console_size: Option<(u16, u16)>,
     /// The name of the OCI runtime; empty in old records: the embedded one.

@@ -7,7 +7,13 @@
 //! Lines that a rotation took away before they were read are known by the gap in their numbers. They are counted, told
 //! as an event, and marked in the stream.
 
-use std::{collections::VecDeque, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::SecondsFormat;
 use pintle_contract::{
@@ -19,20 +25,22 @@ use pintle_runtime::LogFormat;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Ended, blocking,
+    Ended, Filters, blocking,
     file::{Position, Read1, Reader},
     line, may_write,
     watch::Watch,
 };
 use crate::{
     EngineError,
-    containers::{Container, cell::Cell, service::Shared},
+    containers::{Container, LogConfig, cell::Cell, log_options, service::Shared},
 };
 
 /// What a driver may take to begin a stream, or to end one.
 const BUDGET: Duration = Duration::from_secs(15);
 /// Pauses between attempts: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// An event of several lines that gets no more for this long is complete.
+const IDLE: Duration = Duration::from_secs(1);
 /// What is open of a log when its container is removed may still be taken to the driver.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often it is written down how far the driver is.
@@ -51,31 +59,39 @@ struct Notes {
 }
 
 impl Shared {
-    /// Takes the container's lines to its driver from now on, if it has one that takes them.
+    /// Takes the container's lines to its drivers from now on, if it has any that take them.
     pub fn deliver(self: &Arc<Self>, cell: &Arc<Cell>) {
         let container = cell.container();
-        if !crate::containers::log_options::is_delivered(&container.spec) {
+        let Some((path, format)) = self.log(&container) else { return };
+        if !path.exists() {
             return;
         }
-        let Some((path, _)) = self.log(&container) else { return };
-        if !path.exists() || !self.delivering().insert(cell.id.clone()) {
+        for (name, config) in log_options::destinations(&container.spec) {
+            self.deliver_to(cell, Destination { name, config, path: path.clone(), format });
+        }
+    }
+
+    /// Takes the container's lines to one driver. Each has a task and a position of its own.
+    fn deliver_to(self: &Arc<Self>, cell: &Arc<Cell>, to: Destination) {
+        let key = (cell.id.clone(), to.name.clone());
+        if !self.delivering().insert(key.clone()) {
             return;
         }
-        let lease =
-            self.config.log_drivers.lease(&container.spec.log.driver, Holder::LogStream(cell.id.clone()));
+        let container = cell.container();
+        let lease = self.config.log_drivers.lease(&to.config.driver, Holder::LogStream(cell.id.clone()));
         let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
         self.spawn(async move {
             loop {
                 let ended = cell.watch();
-                let delivery = Delivery::open(&shared, &container, path.clone(), ended.clone());
+                let delivery = Delivery::open(&shared, &container, &to, ended.clone());
                 tokio::select! {
                     () = delivery.run() => {}
                     () = gone(ended.clone()) => {}
                     () = shared.closing.cancelled() => break,
                 }
-                shared.delivering().remove(&cell.id);
+                shared.delivering().remove(&key);
                 // A start that found this task still there relies on it.
-                if !may_write(&ended.borrow()) || !shared.delivering().insert(cell.id.clone()) {
+                if !may_write(&ended.borrow()) || !shared.delivering().insert(key.clone()) {
                     break;
                 }
             }
@@ -98,10 +114,19 @@ async fn gone(mut ended: Ended) {
     tokio::time::sleep(GRACE).await;
 }
 
-fn info(container: &Container) -> LogInfo {
+/// One of the drivers that a container's lines are taken to.
+struct Destination {
+    /// What the user calls it; empty for the container's own.
+    name: String,
+    config: LogConfig,
+    path: PathBuf,
+    format: LogFormat,
+}
+
+fn info(container: &Container, options: BTreeMap<String, String>) -> LogInfo {
     let spec = &container.spec;
     LogInfo {
-        options: spec.log.options.clone(),
+        options,
         id: container.id.clone(),
         name: format!("/{}", container.name),
         entrypoint: container.path.clone(),
@@ -117,7 +142,7 @@ fn info(container: &Container) -> LogInfo {
 struct Delivery<'a> {
     shared: &'a Arc<Shared>,
     container: &'a Container,
-    path: PathBuf,
+    to: &'a Destination,
     notes_path: PathBuf,
     notes: Notes,
     ended: Ended,
@@ -127,10 +152,12 @@ struct Delivery<'a> {
 type Unacknowledged = VecDeque<(u64, Position, u64)>;
 
 impl<'a> Delivery<'a> {
-    fn open(shared: &'a Arc<Shared>, container: &'a Container, path: PathBuf, ended: Ended) -> Self {
-        let notes_path = shared.dir(&container.id).join(NOTES);
+    fn open(shared: &'a Arc<Shared>, container: &'a Container, to: &'a Destination, ended: Ended) -> Self {
+        let file =
+            if to.name.is_empty() { NOTES.to_owned() } else { format!("log-delivery.{}.json", to.name) };
+        let notes_path = shared.dir(&container.id).join(file);
         let notes = std::fs::read(&notes_path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { shared, container, path, notes_path, notes: notes.unwrap_or_default(), ended }
+        Self { shared, container, to, notes_path, notes: notes.unwrap_or_default(), ended }
     }
 
     async fn run(mut self) {
@@ -142,7 +169,7 @@ impl<'a> Delivery<'a> {
                 Err(error) => error,
             };
             tracing::warn!(
-                container = %self.container.id, driver = %self.container.spec.log.driver, %error,
+                container = %self.container.id, driver = %self.to.config.driver, name = %self.to.name, %error,
                 "log lines wait on this host"
             );
             pause = if self.notes == before { (pause * 2).min(PAUSE.1) } else { PAUSE.0 };
@@ -152,9 +179,11 @@ impl<'a> Delivery<'a> {
 
     /// One stream, to the end of the container's output. An error ends the stream, not the delivery.
     async fn stream(&mut self) -> Result<(), EngineError> {
-        let (path, position) = (self.path.clone(), self.notes.position);
-        let mut reader = blocking(move || Reader::resume(&path, LogFormat::Local, position)).await?;
-        let mut watch = self.path.parent().map(Watch::new);
+        let (path, format, position) = (self.to.path.clone(), self.to.format, self.notes.position);
+        let (mut filters, options) = Filters::take(&self.to.config.options)?;
+        let mut reader = blocking(move || Reader::resume(&path, format, position)).await?;
+        let mut watch = self.to.path.parent().map(Watch::new);
+        let mut pieces = line::Pieces::default();
         let mut unread = None;
         if !may_write(&self.ended.borrow()) {
             // What ended and was delivered needs no driver.
@@ -165,13 +194,14 @@ impl<'a> Delivery<'a> {
                 Read1::Lines(records) => unread = Some(records),
             }
         }
-        let driver = self.shared.config.log_drivers.find(&self.container.spec.log.driver).await?;
-        let started = tokio::time::timeout(BUDGET, driver.start(info(self.container))).await;
+        let driver = self.shared.config.log_drivers.find(&self.to.config.driver).await?;
+        let started = tokio::time::timeout(BUDGET, driver.start(info(self.container, options))).await;
         let mut stream = started.map_err(|_| late("StartLogging"))??;
         let mut waiting = Unacknowledged::new();
         let mut next = self.notes.sequence + 1;
         let mut handed = 0;
         let mut noted = tokio::time::Instant::now();
+        let mut idle = noted;
         loop {
             let last_round = !may_write(&self.ended.borrow());
             let read = match unread.take() {
@@ -184,19 +214,36 @@ impl<'a> Delivery<'a> {
             };
             let acknowledged = match read {
                 Read1::Lines(records) => {
-                    let batch = self.batch(&records, &mut next);
+                    idle = tokio::time::Instant::now();
+                    let mut batch = Vec::new();
+                    for entry in self.batch(pieces.entries(&records, format), &mut next) {
+                        filters.push(entry, &mut batch);
+                    }
                     handed += batch.len() as u64;
                     if let Some(position) = reader.position()? {
-                        waiting.push_back((handed, position, next - 1));
+                        // An event that waits for more lines will be the next.
+                        waiting.push_back((handed + u64::from(filters.holds()), position, next - 1));
                     }
                     stream.send(&batch).await?
                 }
                 Read1::End if last_round => {
+                    let mut rest = Vec::new();
+                    filters.flush(&mut rest);
+                    if !rest.is_empty() {
+                        stream.send(&rest).await?;
+                    }
                     return self.finish(stream.as_mut(), &waiting).await;
                 }
                 Read1::End => {
-                    self.wait(&mut watch).await;
-                    stream.send(&[]).await?
+                    let mut late = Vec::new();
+                    if filters.holds() && idle.elapsed() > IDLE {
+                        filters.flush(&mut late);
+                        handed += late.len() as u64;
+                    }
+                    if late.is_empty() {
+                        self.wait(&mut watch).await;
+                    }
+                    stream.send(&late).await?
                 }
             };
             if self.acknowledge(&mut waiting, acknowledged) && noted.elapsed() > NOTE {
@@ -207,9 +254,9 @@ impl<'a> Delivery<'a> {
     }
 
     /// The entries, with a mark where lines are missing.
-    fn batch(&mut self, records: &[u8], next: &mut u64) -> Vec<LogEntry> {
+    fn batch(&mut self, entries: Vec<(LogEntry, Option<u64>)>, next: &mut u64) -> Vec<LogEntry> {
         let mut batch = Vec::new();
-        for (entry, sequence) in line::entries(records) {
+        for (entry, sequence) in entries {
             let sequence = sequence.unwrap_or(*next);
             if sequence > *next {
                 let missing = sequence - *next;
@@ -223,8 +270,7 @@ impl<'a> Delivery<'a> {
                     line: text.into_bytes(),
                     ..LogEntry::default()
                 });
-                let attributes =
-                    [("lines", missing.to_string()), ("driver", self.container.spec.log.driver.clone())];
+                let attributes = [("lines", missing.to_string()), ("driver", self.to.config.driver.clone())];
                 self.shared.announce(self.container, "log_dropped", &attributes);
             }
             *next = sequence + 1;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use chrono::{DateTime, SecondsFormat, Utc};
-use pintle_contract::log::{LogEntry, Source};
+use pintle_contract::log::{LogEntry, Piece, Source};
 use pintle_runtime::LogFormat;
 use pintle_wire::log as wire;
 use serde::Deserialize;
@@ -148,6 +148,41 @@ pub(super) fn entries(mut records: &[u8]) -> impl Iterator<Item = (LogEntry, Opt
     })
 }
 
+/// The entries of whole records of either format. Docker's JSON does not say which pieces are of one line; their order does.
+#[derive(Default)]
+pub(super) struct Pieces {
+    /// The line that each stream is in: its id, and how many pieces it has by now.
+    open: BTreeMap<&'static str, (String, i32)>,
+}
+
+impl Pieces {
+    pub(super) fn entries(&mut self, records: &[u8], format: LogFormat) -> Vec<(LogEntry, Option<u64>)> {
+        match format {
+            LogFormat::Local => entries(records).collect(),
+            LogFormat::Json => {
+                let lines = records.split(|&byte| byte == b'\n').filter_map(Line::parse);
+                lines.map(|line| (self.entry(&line), None)).collect()
+            }
+        }
+    }
+
+    fn entry(&mut self, line: &Line<'_>) -> LogEntry {
+        let source = if line.stream == "stderr" { Source::Stderr } else { Source::Stdout };
+        let text = line.log.strip_suffix('\n');
+        let time = line.time.timestamp_nanos_opt().unwrap_or_default();
+        let before = self.open.remove(source.name());
+        let piece = (text.is_none() || before.is_some()).then(|| {
+            let (id, count) = before.unwrap_or_else(|| (format!("{time:x}"), 0));
+            if text.is_none() {
+                self.open.insert(source.name(), (id.clone(), count + 1));
+            }
+            Piece { id, ordinal: count + 1, last: text.is_some() }
+        });
+        let line_text = text.unwrap_or(&line.log).as_bytes().to_vec();
+        LogEntry { source, time, line: line_text, piece, attributes: line.attrs.clone() }
+    }
+}
+
 pub(super) struct Rendered {
     pub bytes: Bytes,
     /// A later record than the client wants was seen.
@@ -197,6 +232,23 @@ mod tests {
             true,
         );
         assert!(rendered.past_until && rendered.bytes.is_empty());
+    }
+
+    #[test]
+    fn dockers_json_is_entries_again() {
+        let record = |log: &str| {
+            format!(r#"{{"log":"{log}","stream":"stdout","time":"2026-01-02T03:04:05Z"}}"#) + "\n"
+        };
+        let text = [r"long", r"er\n", r"short\n"].map(record).concat();
+        let entries = Pieces::default().entries(text.as_bytes(), LogFormat::Json);
+        let pieces: Vec<_> = entries
+            .iter()
+            .map(|(entry, _)| {
+                let piece = entry.piece.as_ref().map(|piece| (piece.ordinal, piece.last));
+                (std::str::from_utf8(&entry.line).unwrap(), piece)
+            })
+            .collect();
+        assert_eq!(pieces, [("long", Some((1, false))), ("er", Some((2, true))), ("short", None)]);
     }
 
     #[test]

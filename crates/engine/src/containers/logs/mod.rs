@@ -3,6 +3,7 @@
 mod delivery;
 mod drivers;
 mod file;
+mod filters;
 mod line;
 mod records;
 mod watch;
@@ -15,6 +16,7 @@ use futures_util::{Stream, stream};
 use pintle_runtime::LogFormat;
 
 pub use self::drivers::LogDrivers;
+pub(super) use self::filters::Filters;
 use self::{
     file::{Read1, Reader},
     watch::Watch,
