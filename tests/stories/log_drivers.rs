@@ -393,7 +393,9 @@ fn journald_into_a_journal_of_its_own() {
     )
     .unwrap();
     let socket = format!("/run/systemd/journal.{namespace}/socket");
-    let _tidy = Tidy(vec![configuration]);
+    let machine = fs::read_to_string("/etc/machine-id").unwrap();
+    let kept = format!("/var/log/journal/{}.{namespace}", machine.trim());
+    let _tidy = Tidy(vec![configuration, kept.into(), format!("/run/systemd/journal.{namespace}").into()]);
     let start = || {
         let mut command = Command::new("/lib/systemd/systemd-journald");
         command.arg(&namespace);
@@ -447,20 +449,15 @@ fn journald_into_a_journal_of_its_own() {
             && pieces[0]["CONTAINER_PARTIAL_ID"] == pieces[1]["CONTAINER_PARTIAL_ID"]
     });
     drop(peer);
-    let machine = fs::read_to_string("/etc/machine-id").unwrap();
-    for place in ["/var/log/journal", "/run/log/journal"] {
-        let _ = fs::remove_dir_all(format!("{place}/{}.{namespace}", machine.trim()));
-    }
-    let _ = fs::remove_dir_all(format!("/run/systemd/journal.{namespace}"));
 }
 
-/// Files that go whatever happens.
+/// Files and folders that go whatever happens.
 struct Tidy(Vec<PathBuf>);
 
 impl Drop for Tidy {
     fn drop(&mut self) {
         for path in &self.0 {
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
         }
     }
 }
@@ -790,4 +787,83 @@ action(type="omfile" file="{}" template="t")
     assert!(engine.sh("docker logs stack").fails().contains("does not support reading"));
     engine.sh("docker rm -f stack").ok();
     drop(peer);
+}
+
+/// Google's token and logging services, as far as they answer; who signs is checked by another's cryptography.
+const GOOGLE: &str = r#"
+import base64, json, sys, urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+port, out = int(sys.argv[1]), open(sys.argv[2], 'a', buffering=1)
+key = serialization.load_pem_private_key(open(sys.argv[3], 'rb').read(), None).public_key()
+decode = lambda text: base64.urlsafe_b64decode(text + '=' * (-len(text) % 4))
+class Server(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode()
+        code, answer = 200, {}
+        if self.path == '/token':
+            text, _, signature = urllib.parse.parse_qs(body)['assertion'][0].rpartition('.')
+            key.verify(decode(signature), text.encode(), padding.PKCS1v15(), hashes.SHA256())
+            claims = json.loads(decode(text.split('.')[1]))
+            assert claims['iss'] == 'me@example' and claims['scope'].endswith('logging.write')
+            answer = {'access_token': 'given', 'expires_in': 3600}
+        elif self.headers.get('Authorization') != 'Bearer given': code = 401
+        else:
+            assert self.path == '/v2/entries:write'
+            request = json.loads(body)
+            for entry in request['entries']: out.write(json.dumps([request['logName'], entry]) + '\n')
+        answer = json.dumps(answer)
+        self.send_response(code); self.send_header('Content-Length', str(len(answer))); self.end_headers()
+        self.wfile.write(answer.encode())
+    def log_message(self, *_): pass
+ThreadingHTTPServer(('127.0.0.1', port), Server).serve_forever()
+"#;
+
+#[test]
+fn gcplogs_with_a_key_of_its_own() {
+    let mut engine = Engine::prepared(Kind::Pintle, Client::Docker, &[]);
+    let dir = engine.dir.join("peer");
+    fs::create_dir(&dir).unwrap();
+    let (_, key) = certificate(&dir);
+    let (port, out) = (port(), dir.join("out"));
+    let account = serde_json::json!({
+        "type": "service_account", "project_id": "shop", "client_email": "me@example",
+        "private_key": fs::read_to_string(&key).unwrap(), "token_uri": format!("http://127.0.0.1:{port}/token"),
+    });
+    let file = dir.join("account.json");
+    fs::write(&file, account.to_string()).unwrap();
+    engine.boot(&[("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap())]);
+    let start = || {
+        let mut command = Command::new("python3");
+        command.args(["-c", GOOGLE, &port.to_string()]).arg(&out).arg(&key);
+        command.env("PYTHONPATH", tools().join("python"));
+        Peer::start(&mut command, &dir.join("log"), || listens(port))
+    };
+    let ways = [Way {
+        name: "cloud",
+        options: format!(
+            "--log-opt gcp-endpoint=http://127.0.0.1:{port} --log-opt gcp-log-cmd=true --log-opt gcp-meta-name=here --log-opt labels=team"
+        ),
+        arrived: Box::new(|| {
+            let message = |document: &serde_json::Value| {
+                document[1]["jsonPayload"]["message"].as_str().unwrap_or_default().to_owned()
+            };
+            documents(&out).iter().map(message).collect()
+        }),
+    }];
+    through(&engine, "gcplogs", &ways, start);
+    let document = documents(&out).remove(0);
+    assert_eq!(document[0], "projects/shop/logs/gcplogs-docker-driver");
+    let payload = &document[1]["jsonPayload"];
+    assert_eq!(
+        (&payload["container"]["name"], &payload["instance"]["name"]),
+        (&"cloud".into(), &"here".into())
+    );
+    assert_eq!(payload["container"]["metadata"]["team"], "red");
+    // What arrives twice has one name.
+    let names: HashSet<String> =
+        documents(&out).iter().map(|document| document[1]["insertId"].to_string()).collect();
+    assert_eq!(names.len(), LINES + 1);
 }

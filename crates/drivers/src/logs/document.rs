@@ -1,8 +1,11 @@
 //! A line as a document, for whoever takes JSON.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use pintle_contract::{DriverError, LogEntry, log::LogInfo};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::{identity, options::Options};
 
@@ -41,4 +44,26 @@ pub(super) fn of(constant: &Map<String, Value>, entry: &LogEntry) -> Map<String,
         fields.insert(key.clone(), value.clone().into());
     }
     fields
+}
+
+/// A name for each line that is the same whenever it is sent, so that what arrives twice is there once. Equal lines of one
+/// instant cannot be told apart but by their place among each other.
+pub(super) fn names(container: &str, entries: &[LogEntry]) -> Vec<String> {
+    let mut seen: BTreeMap<(i64, &[u8]), u64> = BTreeMap::new();
+    let name = |entry: &LogEntry, before: u64| {
+        let mut hash = Sha256::new();
+        hash.update(container);
+        hash.update(entry.time.to_be_bytes());
+        hash.update(entry.source.name());
+        hash.update(entry.piece.as_ref().map_or(0, |piece| piece.ordinal).to_be_bytes());
+        hash.update(before.to_be_bytes());
+        hash.update(&entry.line);
+        hex::encode(hash.finalize().get(..16).unwrap_or_default())
+    };
+    let mut names = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let before = seen.entry((entry.time, &entry.line)).and_modify(|count| *count += 1).or_default();
+        names.push(name(entry, *before));
+    }
+    names
 }

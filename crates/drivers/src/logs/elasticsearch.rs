@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use pintle_contract::{DriverError, ErrorKind, LogDriver, LogEntry, LogStream, log::LogInfo};
 use reqwest::{Client, Url};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{
     batch::{Batches, Limits, Sink},
@@ -116,31 +115,14 @@ struct Bulk {
     container: String,
 }
 
-impl Bulk {
-    /// The same line has the same id whenever it is sent: what arrives twice is there once. Equal lines of one instant
-    /// cannot be told apart but by their place among each other.
-    fn id(&self, entry: &LogEntry, before: usize) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.container.as_bytes());
-        hash.update(entry.time.to_be_bytes());
-        hash.update(entry.source.name());
-        hash.update(entry.piece.as_ref().map_or(0, |piece| piece.ordinal).to_be_bytes());
-        hash.update((before as u64).to_be_bytes());
-        hash.update(&entry.line);
-        hex::encode(hash.finalize().get(..16).unwrap_or_default())
-    }
-}
-
 #[async_trait::async_trait]
 impl Sink for Bulk {
     async fn post(&mut self, entries: &[LogEntry]) -> Result<(), DriverError> {
         let mut body = String::new();
-        let mut seen: BTreeMap<(i64, &[u8]), usize> = BTreeMap::new();
-        for entry in entries {
-            let before = seen.entry((entry.time, &entry.line)).and_modify(|count| *count += 1).or_default();
+        for (entry, name) in entries.iter().zip(document::names(&self.container, entries)) {
             let index = self.settings.index_of(DateTime::from_timestamp_nanos(entry.time));
             // `create` is what data streams take, too.
-            body += &json!({ "create": { "_index": index, "_id": self.id(entry, *before) } }).to_string();
+            body += &json!({ "create": { "_index": index, "_id": name } }).to_string();
             body.push('\n');
             body += &Value::Object(document::of(&self.constant, entry)).to_string();
             body.push('\n');

@@ -19,6 +19,7 @@ mod document;
 mod elasticsearch;
 mod file;
 mod fluentd;
+mod gcplogs;
 mod gelf;
 mod http;
 mod identity;
@@ -38,8 +39,8 @@ use std::{path::Path, sync::Arc};
 use pintle_contract::LogDriver;
 
 pub use self::{
-    awslogs::Awslogs, elasticsearch::Elasticsearch, file::Files, fluentd::Fluentd, gelf::Gelf, http::Http,
-    journald::Journald, loki::Loki, otlp::Otlp, splunk::Splunk, syslog::Syslog,
+    awslogs::Awslogs, elasticsearch::Elasticsearch, file::Files, fluentd::Fluentd, gcplogs::Gcplogs,
+    gelf::Gelf, http::Http, journald::Journald, loki::Loki, otlp::Otlp, splunk::Splunk, syslog::Syslog,
 };
 
 /// The names of all of them.
@@ -48,6 +49,7 @@ pub const NAMES: &[&str] = &[
     "elasticsearch",
     "file",
     "fluentd",
+    "gcplogs",
     "gelf",
     "http",
     "journald",
@@ -65,6 +67,7 @@ pub fn drivers(folder: &Path) -> Vec<(&'static str, Arc<dyn LogDriver>)> {
         ("elasticsearch", Arc::new(Elasticsearch::named("elasticsearch"))),
         ("file", Arc::new(Files::below(folder))),
         ("fluentd", Arc::new(Fluentd)),
+        ("gcplogs", Arc::new(Gcplogs)),
         ("gelf", Arc::new(Gelf)),
         ("http", Arc::new(Http)),
         ("journald", Arc::new(Journald)),
