@@ -767,6 +767,8 @@ action(type="omfile" file="{}" template="t")
     assert_eq!(numbers.len(), 200, "each driver has filters of its own");
     // Its own driver is json-file as ever.
     assert_eq!(engine.sh("docker logs many | wc -l").ok(), "200");
+    // An image has no say in it.
+    engine.sh("docker commit -c 'LABEL pintle.log-driver.x=nosuch' many sly && docker run --rm --entrypoint true sly").ok();
     let refused = engine.sh("docker create --label pintle.log-driver.x=nosuch bb true").fails();
     assert!(refused.contains("no log driver named 'nosuch'"), "{refused}");
     let refused = engine.sh("docker create --log-driver syslog --log-opt pintle-include='(' bb true").fails();

@@ -11,7 +11,7 @@ const GENERAL: &[&str] =
 pub(super) const ATTRIBUTES: &[&str] = &["labels", "labels-regex", "env", "env-regex"];
 
 /// Options of one driver.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Options<'a> {
     driver: &'static str,
     given: &'a BTreeMap<String, String>,

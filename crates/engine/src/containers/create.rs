@@ -58,10 +58,11 @@ async fn create(
         }
     }
     check::network_mode(&spec)?;
-    let (path, args) = merge::merge(&mut spec, Some(&image.config.config))?;
-    let mut warnings = limits::settle(&mut spec.resources, true)?;
+    // Before the image's labels are merged in: where lines go is not the image's to say.
     spec.more_logs = defaults.more_logs.clone();
     spec.more_logs.extend(log_options::more(&spec.labels)?);
+    let (path, args) = merge::merge(&mut spec, Some(&image.config.config))?;
+    let mut warnings = limits::settle(&mut spec.resources, true)?;
     for (_, log) in log_options::destinations(&spec) {
         let (_, options) = logs::Filters::take(&log.options)?;
         shared.config.log_drivers.check(&log.driver, &options).await?;
