@@ -574,6 +574,28 @@ fn opensearch_and_cloudwatch_and_a_collector() {
         let Some(events) = answer["events"].as_array() else { return false };
         numbers(events.iter().map(|event| &event["message"]).collect()) == all
     });
+    // Lines that belong together are one event.
+    let (_, cloud_options) = &options[1];
+    engine
+        .sh(&format!(
+            "docker run --name dated --log-driver awslogs {cloud_options} --log-opt awslogs-datetime-format=%Y-%m-%d \
+             bb sh -c 'echo 2026-01-01 boom; echo \\ \\ at x; echo 2026-01-02 next'"
+        ))
+        .ok();
+    eventually("both events", Duration::from_secs(30), || {
+        let answer = get(
+            format!("http://127.0.0.1:{cloud}/"),
+            r#"{"logGroupName": "g", "logStreamName": "dated", "startFromHead": true}"#,
+            "GetLogEvents",
+        );
+        let texts: Vec<&str> = answer["events"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|event| event["message"].as_str())
+            .collect();
+        texts == ["2026-01-01 boom\n  at x", "2026-01-02 next"]
+    });
     eventually("every line at the collector", Duration::from_secs(60), || {
         let text = fs::read_to_string(dir.join("collector")).unwrap_or_default();
         let found: Vec<usize> = text
