@@ -46,7 +46,7 @@ pub enum Reading {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("invalid JSON: got EOF while reading request body"),
+            Self::Empty => f.write_str("invalid JSON: EOF"),
             Self::Invalid(why) => write!(f, "invalid JSON: {why}"),
             Self::Trailing => f.write_str("unexpected content after JSON"),
         }

@@ -110,7 +110,7 @@ fn state(container: &Container) -> inspect::State {
         status: life.status().to_owned(),
         running: life.is_running(),
         paused: matches!(life.state, State::Paused(_)),
-        restarting: matches!(life.state, State::Restarting(_)),
+        restarting: life.status() == "restarting",
         oom_killed: exit.is_some_and(|exit| exit.oom_killed),
         dead: matches!(life.state, State::Dead),
         pid: run.map_or(0, |run| run.pid),

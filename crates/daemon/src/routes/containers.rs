@@ -78,9 +78,16 @@ pub(crate) async fn rename(app: Arc<App>, call: Call) -> Outcome {
 
 /// Height and width.
 pub(crate) fn size(call: &Call) -> Result<(u16, u16), Failure> {
-    let side =
-        |key| call.query.required_number::<u32>(key).map(|side| u16::try_from(side).unwrap_or(u16::MAX));
-    Ok((side("h")?, side("w")?))
+    let side = |key, name| {
+        let text = call.query.text(key);
+        text.parse::<u32>().map(|side| u16::try_from(side).unwrap_or(u16::MAX)).map_err(|_| {
+            let number = text.strip_prefix('-').unwrap_or(text);
+            let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
+            let why = if is_number { "value out of range" } else { "invalid syntax" };
+            Failure::invalid(format!("invalid resize {name} {text:?}: {why}"))
+        })
+    };
+    Ok((side("h", "height")?, side("w", "width")?))
 }
 
 pub(crate) async fn resize(app: Arc<App>, call: Call) -> Outcome {

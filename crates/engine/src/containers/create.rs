@@ -23,6 +23,8 @@ impl Containers {
     pub async fn create(&self, name: Option<&str>, spec: ContainerSpec) -> Result<Created, EngineError> {
         let shared = Arc::clone(&self.shared);
         let name = name.map(str::to_owned);
+        // Whoever makes a container starts it next.
+        pintle_runtime::cgroup::expect_move();
         self.run(async move { create(&shared, name.as_deref(), spec).await }).await
     }
 }
@@ -68,6 +70,9 @@ async fn create(
         shared.config.log_drivers.check(&log.driver, &options).await?;
     }
     warnings.extend(check::check(&spec)?);
+    if !spec.working_dir.is_empty() {
+        spec.working_dir = mounts::clean(&spec.working_dir);
+    }
     shared.check_size(&spec)?;
     let mut points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
     shared.find_images(&mut points)?;

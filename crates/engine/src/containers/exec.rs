@@ -76,6 +76,7 @@ impl Containers {
         if !spec.working_dir.is_empty() && !spec.working_dir.starts_with('/') {
             return Err(EngineError::invalid(format!("Cwd must be an absolute path: {}", spec.working_dir)));
         }
+        pintle_runtime::cgroup::expect_move();
         let exec = Arc::new(ExecCell {
             id: names::new_id(),
             spec,

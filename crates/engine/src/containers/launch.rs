@@ -78,6 +78,7 @@ impl Shared {
             // The end of its last run could not be recorded.
             self.release(cell, &cell.container().mounts).await;
         }
+        pintle_runtime::cgroup::expect_move();
         match self.advance(cell, event).await? {
             Ok(_) => {}
             Err(Refusal::Paused) => {

@@ -228,6 +228,7 @@ impl Lifecycle {
         match &self.state {
             State::Creating | State::Created(_) | State::Starting(None) => "created",
             State::Starting(Some(exit)) if exit.finished_at.is_none() => "created",
+            State::Starting(Some(_)) if self.backoff_ms > 0 => "restarting",
             State::Starting(Some(_)) | State::Exited(_) => "exited",
             State::Running(_) => "running",
             State::Paused(_) => "paused",
@@ -237,9 +238,9 @@ impl Lifecycle {
         }
     }
 
-    /// Docker's `Running`: true for a frozen container and for one that waits for its restart, too.
+    /// Docker's `Running`: true for a frozen container and for one that is restarted by its policy, too.
     pub fn is_running(&self) -> bool {
-        matches!(self.state, State::Running(_) | State::Paused(_) | State::Restarting(_))
+        matches!(self.status(), "running" | "paused" | "restarting")
     }
 
     /// The run, if there is a process.

@@ -77,7 +77,10 @@ fn delays_double_and_start_over_after_a_proven_run() {
             Effect::RestartAfter(delay) => Some(delay.as_millis()),
             _ => None,
         }));
-        events.extend([Event::RestartDue, Event::Launched(run(clock))]);
+        events.push(Event::RestartDue);
+        let (life, _) = live(always, &events);
+        assert_eq!((life.status(), life.is_running()), ("restarting", true), "until it runs");
+        events.push(Event::Launched(run(clock)));
     }
     assert_eq!(delays, [Some(100), Some(200), Some(400), Some(100), Some(200)]);
 }

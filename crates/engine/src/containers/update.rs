@@ -81,7 +81,7 @@ impl Shared {
         if let Some(restart) = update.restart {
             check::check_restart(restart)?;
             if container.spec.auto_remove && restart.mode != super::RestartMode::No {
-                return Err(failed(EngineError::invalid(
+                return Err(failed(EngineError::conflict(
                     "Restart policy cannot be updated because AutoRemove is enabled for the container",
                 )));
             }

@@ -21,18 +21,18 @@ pub fn default_path() -> &'static str {
 #[must_use]
 pub fn masked_paths() -> Vec<String> {
     strings(&[
-        "/proc/asound",
         "/proc/acpi",
+        "/proc/asound",
         "/proc/interrupts",
         "/proc/kcore",
         "/proc/keys",
         "/proc/latency_stats",
-        "/proc/timer_list",
-        "/proc/timer_stats",
         "/proc/sched_debug",
         "/proc/scsi",
-        "/sys/firmware",
+        "/proc/timer_list",
+        "/proc/timer_stats",
         "/sys/devices/virtual/powercap",
+        "/sys/firmware",
     ])
 }
 

@@ -30,7 +30,12 @@ pub(super) fn resolve(
 
     for text in &spec.volumes_from {
         let (from, mode) = parse_volumes_from(text)?;
-        for taken in find(from)?.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs) {
+        for taken in find(from)
+            .map_err(|error| EngineError::invalid(error.message))?
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind != MountKind::Tmpfs)
+        {
             let mut mount = taken.clone();
             mount.mount_id.clear();
             mount.rw = mount.rw && mode.is_none_or(|mode| mode != "ro");
