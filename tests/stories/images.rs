@@ -44,3 +44,15 @@ fn import_takes_changes_and_inspect_shows_them() {
     assert!(engine.sh("docker history made:1").ok().contains("words"));
     engine.sh("docker image prune -af").ok();
 }
+
+#[test]
+fn images_of_one_second_have_an_order() {
+    let engine = Engine::pintle();
+    engine.busybox("bb");
+    engine.sh("docker create --name box bb && for i in 1 2 3; do docker commit box made:$i; done").ok();
+    let between =
+        engine.sh("docker images --filter since=made:1 --filter before=made:3 --format '{{.Tag}}'").ok();
+    assert_eq!(between, "2");
+    let whole = engine.sh("docker images --filter reference='docker.io/library/made:*' -q | wc -l").ok();
+    assert_eq!(whole, "3");
+}

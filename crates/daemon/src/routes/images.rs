@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use pintle_api::{Filters, image::Pruned, time};
 use pintle_engine::events::Kind;
@@ -59,18 +59,17 @@ fn select(app: &App, filters: &Filters, all: &mut Vec<Image>) -> Result<(), Fail
     }
     all.retain(|image| filters.admits_labels("label", &image.config.config.labels));
     for name in filters.get("before") {
-        let created = app.images.get(name)?.created;
-        all.retain(|image| image.created < created);
+        let created = made(&app.images.get(name)?);
+        all.retain(|image| made(image) < created);
     }
     for name in filters.get("since") {
-        let created = app.images.get(name)?.created;
-        all.retain(|image| image.created > created);
+        let created = made(&app.images.get(name)?);
+        all.retain(|image| made(image) > created);
     }
     for text in filters.get("until") {
         let until = time::parse(text, Utc::now())
-            .ok_or_else(|| Failure::invalid(format!("invalid filter 'until=[{text}]'")))?
-            .timestamp();
-        all.retain(|image| image.created < until);
+            .ok_or_else(|| Failure::invalid(format!("invalid filter 'until=[{text}]'")))?;
+        all.retain(|image| made(image) < until);
     }
     if filters.has("reference") {
         let patterns: Vec<_> = filters.get("reference").collect();
@@ -86,8 +85,17 @@ fn select(app: &App, filters: &Filters, all: &mut Vec<Image>) -> Result<(), Fail
     Ok(())
 }
 
-/// Whether a pattern names a reference, with its tag or without.
+/// When an image was made, as exactly as it says.
+fn made(image: &Image) -> DateTime<Utc> {
+    let said = image.config.created.as_deref().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+    said.map(|said| said.to_utc()).unwrap_or_default()
+}
+
+/// Whether a pattern names a reference, with its tag or without; the whole name of one on Docker Hub does, too.
 fn names(pattern: &str, reference: &str, separator: char) -> bool {
+    let pattern = pattern
+        .strip_prefix("docker.io/")
+        .map_or(pattern, |path| path.strip_prefix("library/").unwrap_or(path));
     let bare = reference.rsplit_once(separator).map_or(reference, |(bare, _)| bare);
     glob(pattern, reference) || glob(pattern, bare)
 }
@@ -305,8 +313,7 @@ pub(crate) async fn prune(app: Arc<App>, call: Call) -> Outcome {
         None => None,
         Some(text) => Some(
             time::parse(text, Utc::now())
-                .ok_or_else(|| Failure::invalid(format!("invalid filter 'until=[{text}]'")))?
-                .timestamp(),
+                .ok_or_else(|| Failure::invalid(format!("invalid filter 'until=[{text}]'")))?,
         ),
     };
     let containers = app.containers().await.clone();
@@ -324,7 +331,7 @@ pub(crate) async fn prune(app: Arc<App>, call: Call) -> Outcome {
         };
         !filters.admits_labels("label", labels)
             || filters.get("label!").any(shielded)
-            || until.is_some_and(|until| image.created >= until)
+            || until.is_some_and(|until| made(&image) >= until)
     };
     let (removed, space_reclaimed) = app.images.prune(dangling_only, &keep).await?;
     for one in &removed {
@@ -377,6 +384,9 @@ mod tests {
         assert!(!names("[^b]usybox", "busybox:latest", ':'));
         assert!(names("bus\\ybox", "busybox:latest", ':'));
         assert!(!names("a[/]b", "a/b", ':'));
+        assert!(names("docker.io/library/busybox:*", "busybox:latest", ':'));
+        assert!(names("docker.io/me/app", "me/app:1", ':'));
+        assert!(!names("docker.io/busybox", "me/busybox:1", ':'));
     }
 
     #[test]
