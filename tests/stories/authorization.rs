@@ -191,7 +191,9 @@ fn a_plugin_that_is_asked_first_decides() {
     eventually("no chain", Duration::from_secs(20), || {
         engine.sh("docker info -f '{{.Plugins.Authorization}}'").ok() == "[]"
     });
-    assert!(engine.daemon_log().contains("requests are authorized by others from now on"));
+    eventually("what the log says of it", Duration::from_secs(20), || {
+        engine.daemon_log().contains("requests are authorized by others from now on")
+    });
 }
 
 /// Docker forgets a chain that was given by flags when it reloads its file, and still says that it has it.

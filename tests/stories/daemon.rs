@@ -216,8 +216,10 @@ fn a_reload_is_all_or_nothing() {
     assert_eq!(labels(), "[stage=three] true");
     let registries = engine.sh("docker info -f '{{json .RegistryConfig.IndexConfigs}}'").ok();
     assert!(registries.contains("registry.test:5000"), "{registries}");
-    let log = engine.daemon_log();
-    assert!(log.contains("log-opts") && log.contains("when the engine is restarted"), "{log}");
+    eventually(|| {
+        let log = engine.daemon_log();
+        log.contains("log-opts") && log.contains("when the engine is restarted")
+    });
     let run = "docker run --name new --network none busybox sh -c 'df -k /dev/shm | tail -n 1; ulimit -Sn; ulimit -Hn'";
     let said = engine.sh(run).ok();
     assert!(said.contains(" 8192 ") && said.contains("77\n88"), "{said}");
@@ -380,8 +382,10 @@ fn tls_lets_in_whom_its_authority_knows() {
         Client::Docker,
         &[&["-H", "tcp://127.0.0.1:0"][..], &tls.server()].concat(),
     );
-    let log = engine.daemon_log();
-    let at = log.split("listens on tcp://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    // The engine answers on its first socket before it says that it listens on the second.
+    let said = || Some(engine.daemon_log().split_once("listens on tcp://")?.1.split_once('\n')?.0.to_owned());
+    eventually(|| said().is_some());
+    let at = said().unwrap();
     let docker = |flags: &[&str]| {
         engine.sh(&format!(
             "DOCKER_HOST= docker -H tcp://{at} {} version -f '{{{{.Server.Os}}}}'",
