@@ -33,6 +33,7 @@ mod ipam_leaks;
 mod kill_sweep;
 mod legacy;
 mod log_drivers;
+mod log_looking;
 mod logs;
 mod many;
 mod neighbours;

@@ -192,8 +192,10 @@ pub enum Command {
     Rm(container::remove::Remove),
     /// List containers
     Ps(container::list::List),
-    /// Fetch the logs of a container
+    /// Fetch the logs of one or more containers
     Logs(container::logs::Logs),
+    /// Show how far each log driver is with each container's lines
+    LogDrivers(container::log_drivers::LogDrivers),
     /// Execute a command in a running container
     Exec(container::exec::Exec),
     /// Attach local standard input, output, and error streams to a running container
@@ -280,7 +282,8 @@ impl Command {
             Self::Rename(c) => c.run(context).await,
             Self::Rm(c) => c.run(context).await,
             Self::Ps(c) => c.run(context).await,
-            Self::Logs(c) => c.run(context).await,
+            Self::Logs(c) => Box::pin(c.run(context)).await,
+            Self::LogDrivers(c) => c.run(context).await,
             Self::Exec(c) => Box::pin(c.run(context)).await,
             Self::Attach(c) => Box::pin(c.run(context)).await,
             Self::Commit(c) => c.run(context).await,
@@ -352,7 +355,7 @@ mod tests {
             volume prune,network create,network ls,network list,network inspect,network rm,network remove,\
             network prune,network connect,network disconnect,image ls,image pull,image push,image load,image save,image import,image tag,image rm,\
             image inspect,image history,image prune,image build,build,commit,container commit,images,pull,push,load,save,import,tag,rmi,history,run,create,\
-            start,stop,kill,restart,rename,rm,ps,container ls,container ps,container list,inspect,logs,exec,attach,\
+            start,stop,kill,restart,rename,rm,ps,container ls,container ps,container list,inspect,logs,log-drivers,exec,attach,\
             cp,export,top,wait,runtime ls,runtime list,runtime inspect,runtime check,container prune,pause,unpause,stats,update,port,system info,system df,system events,\
             version,info,events,login,logout,completion,man,quickstart,daemon"
             .split(',')

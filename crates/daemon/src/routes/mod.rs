@@ -130,6 +130,8 @@ pub(crate) fn table() -> Vec<Route> {
         get("/runtimes", handler!(runtimes::list)),
         get("/runtimes/{}/json", handler!(runtimes::inspect)),
         post("/runtimes/{}/check", handler!(runtimes::check)),
+        // Log drivers
+        get("/log-drivers", handler!(logs::deliveries)),
         // What this engine does not have
         post("/build/cancel", handler!(absent::buildkit)),
         post("/session", handler!(absent::buildkit)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use pintle_engine::containers::{LogOptions, read_log};
 
-use super::logs::{at, tail};
+use super::logs::{at, grep, tail};
 use crate::{
     app::App,
     hijack::offer::MULTIPLEXED,
@@ -23,6 +23,7 @@ pub(crate) async fn logs(app: Arc<App>, call: Call) -> Outcome {
         tail: tail(query),
         timestamps: query.truth("timestamps"),
         details: false,
+        grep: grep(query)?,
     };
     let path = app.host.log_path(&call.name)?;
     // A plugin that was removed writes no more; one that is disabled may be enabled again.

@@ -61,7 +61,7 @@ pub use commit::CommitOptions;
 pub(crate) use filter::until;
 pub use health::{Health, HealthSpec, HealthStatus, Probe};
 pub(crate) use hosts::{Surroundings, write as write_names};
-pub use logs::{LogDrivers, read as read_log};
+pub use logs::{LogDelivery, LogDrivers, read as read_log};
 pub(crate) use names::new_id;
 pub use record::{Container, MountPoint};
 pub use request::{

@@ -81,7 +81,7 @@ pub struct Size {
 }
 
 /// Which output to read, and how to write it down.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct LogOptions {
     /// The container's standard output.
     pub stdout: bool,
@@ -99,6 +99,8 @@ pub struct LogOptions {
     pub timestamps: bool,
     /// Each line starts with the extra attributes that were logged.
     pub details: bool,
+    /// Only lines that it matches, the last `tail` of these. Of a long line each piece is looked at by itself.
+    pub grep: Option<regex::bytes::Regex>,
 }
 
 /// A container's output. Each item is a piece of the raw stream as Docker's API sends it: plain bytes if the

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     future::Future,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Config, Container, Counts, Defaults, Effect, Event, Refusal, State, cell::Cell, index::Index,
-    log_options, records::Records, step,
+    log_options, logs::Progress, records::Records, step,
 };
 use crate::{
     EngineError, ErrorKind, Journal,
@@ -35,6 +35,9 @@ pub struct Containers {
     pub(super) shared: Arc<Shared>,
 }
 
+/// Whose lines are being taken to which driver: a container's id, and what the user calls the driver.
+type Deliveries = HashMap<(String, String), Arc<Progress>>;
+
 pub(super) struct Shared {
     pub config: Config,
     pub defaults: ArcSwap<Defaults>,
@@ -45,8 +48,7 @@ pub(super) struct Shared {
     pub networks: Networks,
     events: Events,
     index: Mutex<Index>,
-    /// Whose lines are being taken to which driver: a container's id, and what the user calls the driver.
-    delivering: Mutex<HashSet<(String, String)>>,
+    delivering: Mutex<Deliveries>,
     /// Everything that this service does in the background.
     tracker: TaskTracker,
     /// Ends what only watches.
@@ -165,7 +167,7 @@ impl Shared {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn delivering(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+    pub fn delivering(&self) -> MutexGuard<'_, Deliveries> {
         self.delivering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

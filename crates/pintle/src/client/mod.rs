@@ -8,7 +8,7 @@ mod request;
 mod stdcopy;
 mod tls;
 
-pub use body::{Response, channel_body};
+pub use body::{JsonStream, Response, channel_body};
 pub use connect::connect as dial;
 pub use endpoint::{Endpoint, Selection, TlsFiles};
 pub use error::ClientError;

@@ -8,7 +8,7 @@
 //! as an event, and marked in the stream.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, hash_map::Entry},
     io,
     path::PathBuf,
     sync::Arc,
@@ -25,7 +25,7 @@ use pintle_runtime::LogFormat;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Ended, Filters, blocking,
+    Ended, Filters, Progress, blocking,
     file::{Position, Read1, Reader},
     line, may_write,
     watch::Watch,
@@ -74,16 +74,20 @@ impl Shared {
     /// Takes the container's lines to one driver. Each has a task and a position of its own.
     fn deliver_to(self: &Arc<Self>, cell: &Arc<Cell>, to: Destination) {
         let key = (cell.id.clone(), to.name.clone());
-        if !self.delivering().insert(key.clone()) {
-            return;
-        }
+        let progress = match self.delivering().entry(key.clone()) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(free) => {
+                let progress = Progress::new(to.config.driver.clone(), to.path.clone());
+                Arc::clone(free.insert(Arc::new(progress)))
+            }
+        };
         let container = cell.container();
         let lease = self.config.log_drivers.lease(&to.config.driver, Holder::LogStream(cell.id.clone()));
         let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
         self.spawn(async move {
             loop {
                 let ended = cell.watch();
-                let delivery = Delivery::open(&shared, &container, &to, ended.clone());
+                let delivery = Delivery::open(&shared, &container, &to, &progress, ended.clone());
                 tokio::select! {
                     () = delivery.run() => {}
                     () = gone(ended.clone()) => {}
@@ -91,9 +95,13 @@ impl Shared {
                 }
                 shared.delivering().remove(&key);
                 // A start that found this task still there relies on it.
-                if !may_write(&ended.borrow()) || !shared.delivering().insert(key.clone()) {
+                if !may_write(&ended.borrow()) {
                     break;
                 }
+                match shared.delivering().entry(key.clone()) {
+                    Entry::Occupied(_) => break,
+                    Entry::Vacant(free) => free.insert(Arc::clone(&progress)),
+                };
             }
             if let Some(lease) = lease
                 && !shared.closing.is_cancelled()
@@ -145,6 +153,7 @@ struct Delivery<'a> {
     to: &'a Destination,
     notes_path: PathBuf,
     notes: Notes,
+    progress: &'a Progress,
     ended: Ended,
 }
 
@@ -152,12 +161,20 @@ struct Delivery<'a> {
 type Unacknowledged = VecDeque<(u64, Position, u64)>;
 
 impl<'a> Delivery<'a> {
-    fn open(shared: &'a Arc<Shared>, container: &'a Container, to: &'a Destination, ended: Ended) -> Self {
+    fn open(
+        shared: &'a Arc<Shared>,
+        container: &'a Container,
+        to: &'a Destination,
+        progress: &'a Progress,
+        ended: Ended,
+    ) -> Self {
         let file =
             if to.name.is_empty() { NOTES.to_owned() } else { format!("log-delivery.{}.json", to.name) };
         let notes_path = shared.dir(&container.id).join(file);
         let notes = std::fs::read(&notes_path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { shared, container, to, notes_path, notes: notes.unwrap_or_default(), ended }
+        let notes: Notes = notes.unwrap_or_default();
+        progress.resumed(notes.position, notes.dropped);
+        Self { shared, container, to, notes_path, notes, progress, ended }
     }
 
     async fn run(mut self) {
@@ -172,6 +189,7 @@ impl<'a> Delivery<'a> {
                 container = %self.container.id, driver = %self.to.config.driver, name = %self.to.name, %error,
                 "log lines wait on this host"
             );
+            self.progress.failed(&error.to_string());
             pause = if self.notes == before { (pause * 2).min(PAUSE.1) } else { PAUSE.0 };
             tokio::time::sleep(pause).await;
         }
@@ -197,6 +215,7 @@ impl<'a> Delivery<'a> {
         let driver = self.shared.config.log_drivers.find(&self.to.config.driver).await?;
         let started = tokio::time::timeout(BUDGET, driver.start(info(self.container, options))).await;
         let mut stream = started.map_err(|_| late("StartLogging"))??;
+        self.progress.opened();
         let mut waiting = Unacknowledged::new();
         let mut next = self.notes.sequence + 1;
         let mut handed = 0;
@@ -261,6 +280,7 @@ impl<'a> Delivery<'a> {
             if sequence > *next {
                 let missing = sequence - *next;
                 self.notes.dropped += missing;
+                self.progress.dropped(missing);
                 let text =
                     format!("pintle: {missing} lines were dropped here: the log driver was too far behind");
                 let source = Source::Stderr;
@@ -281,14 +301,19 @@ impl<'a> Delivery<'a> {
 
     fn acknowledge(&mut self, waiting: &mut Unacknowledged, acknowledged: u64) -> bool {
         let mut any = false;
-        while let Some((_, position, sequence)) =
+        while let Some((count, position, sequence)) =
             waiting.front().filter(|(count, ..)| *count <= acknowledged).copied()
         {
             waiting.pop_front();
-            (self.notes.position, self.notes.sequence) = (Some(position), sequence);
+            self.arrived(count, position, sequence);
             any = true;
         }
         any
+    }
+
+    fn arrived(&mut self, count: u64, position: Position, sequence: u64) {
+        self.progress.acknowledged(count, position);
+        (self.notes.position, self.notes.sequence) = (Some(position), sequence);
     }
 
     /// The driver's answer to the end may be an error: it has read everything by then, and nothing can be done. But if it
@@ -304,8 +329,8 @@ impl<'a> Delivery<'a> {
             Ok(Err(error)) => tracing::warn!(container = %self.container.id, %error, "ending the log stream"),
             Err(_) => tracing::warn!(container = %self.container.id, "the log driver did not end the stream"),
         }
-        if let Some((_, position, sequence)) = waiting.back() {
-            (self.notes.position, self.notes.sequence) = (Some(*position), *sequence);
+        if let Some(&(count, position, sequence)) = waiting.back() {
+            self.arrived(count, position, sequence);
         }
         self.note();
         Ok(())

@@ -43,6 +43,21 @@ pub(super) struct Reader {
     dropping: bool,
 }
 
+/// How many bytes a reader that stopped at `position` has before it.
+pub(super) fn behind(path: &Path, position: Option<Position>) -> io::Result<u64> {
+    let mut bytes = 0;
+    for file in open_all(path)? {
+        let facts = file.metadata()?;
+        bytes += facts.len();
+        if let Some(position) = position
+            && (facts.dev(), facts.ino()) == (position.device, position.inode)
+        {
+            return Ok(bytes.saturating_sub(position.offset));
+        }
+    }
+    Ok(bytes)
+}
+
 /// What one read brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read1 {

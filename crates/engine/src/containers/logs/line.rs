@@ -90,7 +90,9 @@ impl Shown<'_> {
     /// Whether the client wants it.
     fn wanted(&self, options: &LogOptions) -> bool {
         let stream = if self.stderr { options.stderr } else { options.stdout };
-        stream && options.since.is_none_or(|since| self.time >= since)
+        stream
+            && options.since.is_none_or(|since| self.time >= since)
+            && options.grep.as_ref().is_none_or(|grep| grep.is_match(self.text.trim_ascii_end()))
     }
 }
 
@@ -114,6 +116,7 @@ fn attributes(attrs: &BTreeMap<String, String>) -> String {
 /// Turns a batch of raw records into what is sent.
 pub(super) fn render(records: &[u8], format: LogFormat, options: &LogOptions, tty: bool) -> Rendered {
     let mut out = BytesMut::with_capacity(records.len());
+    let mut ends = Vec::new();
     // Whether the client may want more.
     let mut take = |shown: Shown<'_>| {
         if options.until.is_some_and(|until| shown.time > until) {
@@ -121,6 +124,7 @@ pub(super) fn render(records: &[u8], format: LogFormat, options: &LogOptions, tt
         }
         if shown.wanted(options) {
             shown.send(options, tty, &mut out);
+            ends.push(out.len());
         }
         true
     };
@@ -131,7 +135,7 @@ pub(super) fn render(records: &[u8], format: LogFormat, options: &LogOptions, tt
         }
         LogFormat::Local => entries(records).all(|(entry, _)| take(Shown::from(&entry))),
     };
-    Rendered { bytes: out.freeze(), past_until: !more }
+    Rendered { bytes: out.freeze(), ends, past_until: !more }
 }
 
 /// The entries of whole records of the `local` format, with their numbers.
@@ -185,6 +189,8 @@ impl Pieces {
 
 pub(super) struct Rendered {
     pub bytes: Bytes,
+    /// Where each record ends in `bytes`.
+    pub ends: Vec<usize>,
     /// A later record than the client wants was seen.
     pub past_until: bool,
 }
@@ -214,6 +220,16 @@ mod tests {
         let options = LogOptions { timestamps: true, details: true, ..all() };
         let raw = render(RECORD.as_bytes(), LogFormat::Json, &options, true).bytes;
         assert_eq!(std::str::from_utf8(&raw).unwrap(), "2026-01-02T03:04:05.600000000Z a=1,b=x%2Cy hé\n");
+    }
+
+    #[test]
+    fn a_pattern_sees_the_text_without_its_newline() {
+        let sent = |pattern: &str| {
+            let grep = Some(regex::bytes::Regex::new(pattern).unwrap());
+            !render(RECORD.as_bytes(), LogFormat::Json, &LogOptions { grep, ..all() }, true).bytes.is_empty()
+        };
+        assert!(sent("^h.$") && sent("é"));
+        assert!(!sent("stderr") && !sent("^é"));
     }
 
     #[test]

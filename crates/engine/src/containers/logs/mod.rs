@@ -5,6 +5,7 @@ mod drivers;
 mod file;
 mod filters;
 mod line;
+mod progress;
 mod records;
 mod watch;
 
@@ -17,6 +18,8 @@ use pintle_runtime::LogFormat;
 
 pub use self::drivers::LogDrivers;
 pub(super) use self::filters::Filters;
+pub use self::progress::LogDelivery;
+pub(super) use self::progress::Progress;
 use self::{
     file::{Read1, Reader},
     watch::Watch,
@@ -82,10 +85,13 @@ pub(super) async fn open(
     writer: Writer,
 ) -> Result<Logs, EngineError> {
     let owned = path.to_owned();
-    let tail = options.tail;
+    // Which lines are the last can be known without reading only where all are wanted.
+    let last = options.grep.as_ref().and(options.tail).map(Last::new);
+    let tail = options.tail.filter(|_| last.is_none());
     let reader = blocking(move || Reader::open(&owned, format, tail)).await?;
     let watch = if options.follow { path.parent().map(Watch::new) } else { None };
-    let state = Following { reader: Some(reader), format, options, tty, watch, writer, last_round: false };
+    let state =
+        Following { reader: Some(reader), format, options, tty, watch, writer, last, last_round: false };
     Ok(Logs { tty, stream: Box::pin(pieces(state)) })
 }
 
@@ -96,6 +102,8 @@ struct Following {
     tty: bool,
     watch: Option<Watch>,
     writer: Writer,
+    /// Lines that match are held back until all that there are have been read.
+    last: Option<Last>,
     /// It has ended; what is read now is all there is.
     last_round: bool,
 }
@@ -130,11 +138,22 @@ impl Following {
                     if !rendered.past_until {
                         self.reader = Some(reader);
                     }
-                    if !rendered.bytes.is_empty() {
+                    if let Some(last) = &mut self.last {
+                        last.push(&rendered);
+                        if rendered.past_until {
+                            return Ok(self.last.take().map(Last::into_bytes));
+                        }
+                    } else if !rendered.bytes.is_empty() {
                         return Ok(Some(rendered.bytes));
                     }
                 }
                 Read1::End => {
+                    if let Some(bytes) =
+                        self.last.take().map(Last::into_bytes).filter(|bytes| !bytes.is_empty())
+                    {
+                        self.reader = Some(reader);
+                        return Ok(Some(bytes));
+                    }
                     let over = self.options.until.is_some_and(|until| until < Utc::now());
                     if self.last_round || over {
                         return Ok(None);
@@ -164,6 +183,35 @@ impl Following {
             }
             () = async { match left { Some(left) => tokio::time::sleep(left).await, None => std::future::pending().await } } => {}
         }
+    }
+}
+
+/// The last so many lines of those that match.
+struct Last {
+    limit: usize,
+    lines: std::collections::VecDeque<Bytes>,
+}
+
+impl Last {
+    fn new(limit: usize) -> Self {
+        Self { limit, lines: std::collections::VecDeque::new() }
+    }
+
+    fn push(&mut self, rendered: &line::Rendered) {
+        let mut start = 0;
+        for &end in &rendered.ends {
+            // A slice would keep the whole piece in memory.
+            self.lines
+                .push_back(rendered.bytes.get(start..end).map(Bytes::copy_from_slice).unwrap_or_default());
+            start = end;
+            if self.lines.len() > self.limit {
+                self.lines.pop_front();
+            }
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        self.lines.iter().flatten().copied().collect()
     }
 }
 

@@ -6,12 +6,16 @@ use clap_complete::engine::ArgValueCompleter;
 use crate::client::{ClientError, Frames, Response};
 use crate::commands::Done;
 use crate::commands::completion::names;
+use crate::commands::container::merge::Merge;
 use crate::context::Context;
 use crate::json::Fields;
-use crate::render::time::moment;
+use crate::render::{coloured, time::moment};
 use crate::terminal::session::write_frames;
 
-/// Fetch the logs of a container.
+/// Fetch the logs of one or more containers.
+///
+/// The lines of several containers come in the order of their times, each behind the name of its container. With
+/// --filter and --follow, containers that match and start later join.
 #[derive(Debug, Args)]
 pub struct Logs {
     #[command(flatten)]
@@ -19,9 +23,15 @@ pub struct Logs {
     /// Show extra details provided to logs
     #[arg(long)]
     pub details: bool,
-    /// The container
-    #[arg(add = ArgValueCompleter::new(names::containers))]
-    pub container: String,
+    /// Also the containers that match, as of 'pintle ps' (e.g. "label=com.docker.compose.project=shop")
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Produce monochrome output
+    #[arg(long = "no-color")]
+    pub no_color: bool,
+    /// The containers
+    #[arg(required_unless_present = "filter", add = ArgValueCompleter::new(names::containers))]
+    pub container: Vec<String>,
 }
 
 /// Which lines, and how; also for plugins.
@@ -42,6 +52,9 @@ pub struct LogOptions {
     /// Show timestamps
     #[arg(short = 't', long)]
     pub timestamps: bool,
+    /// Only lines that match a regular expression; the engine looks, and --tail counts these
+    #[arg(long, value_name = "PATTERN")]
+    pub grep: Option<String>,
 }
 
 impl LogOptions {
@@ -59,6 +72,7 @@ impl LogOptions {
             .query_some("since", time(&self.since)?)
             .query_some("until", time(&self.until)?)
             .switch("timestamps", self.timestamps)
+            .query_some("grep", self.grep.as_ref())
             .query("tail", &self.tail))
     }
 }
@@ -67,7 +81,20 @@ impl Logs {
     /// Runs it.
     pub async fn run(self, context: &Context) -> Done {
         let client = context.client().await?;
-        let document = client.get(format!("/containers/{}/json", self.container)).value().await?;
+        if self.which.grep.is_some() && !client.is_pintle() {
+            anyhow::bail!(
+                "--grep needs pintle's engine, and this one is another: pipe the lines into grep(1)"
+            );
+        }
+        let container = match self.container.as_slice() {
+            [one] if self.filter.is_empty() => one,
+            names => {
+                let coloured = !self.no_color && coloured();
+                let (which, details, filters) = (&self.which, self.details, self.filter.as_slice());
+                return Merge { client, which, details, names, filters, coloured }.run().await;
+            }
+        };
+        let document = client.get(format!("/containers/{container}/json")).value().await?;
         let request =
             client.get(format!("/containers/{}/logs", document.text("Id"))).switch("details", self.details);
         let response = self.which.apply(request)?.send().await?;

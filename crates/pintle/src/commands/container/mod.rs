@@ -9,7 +9,9 @@ pub mod exec;
 pub mod export;
 pub mod kill;
 pub mod list;
+pub mod log_drivers;
 pub mod logs;
+mod merge;
 mod mounts;
 pub mod networks;
 pub mod options;
@@ -104,7 +106,7 @@ impl ContainerCommand {
             Self::Export(c) => c.run(context).await,
             Self::Inspect(c) => c.run(context).await,
             Self::Kill(c) => c.run(context).await,
-            Self::Logs(c) => c.run(context).await,
+            Self::Logs(c) => Box::pin(c.run(context)).await,
             Self::Ls(c) => c.run(context).await,
             Self::Pause(c) => c.run(context).await,
             Self::Port(c) => c.run(context).await,

@@ -1,11 +1,12 @@
 //! What the suites found, for people and for programs.
 
-use std::io::IsTerminal;
-
 use pintle_testkit::report::{Outcome, Report};
 
 use super::Suite;
-use crate::render::format::{Columns, Row, row};
+use crate::render::{
+    self,
+    format::{Columns, Row, row},
+};
 
 /// The columns of `--format`.
 pub const COLUMNS: Columns = Columns {
@@ -38,8 +39,7 @@ pub fn rows(suite: Suite, report: &Report) -> Vec<Row> {
 /// The first word of each line in its colour, on a terminal that wants colours.
 pub fn coloured(report: &Report) -> String {
     let report = report.to_string();
-    if !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-    {
+    if !render::coloured() {
         return report;
     }
     let paint = |line: &str| {
