@@ -36,6 +36,7 @@ mod log_drivers;
 mod log_looking;
 mod logs;
 mod many;
+mod metrics;
 mod neighbours;
 mod network_faults;
 mod network_limits;

@@ -1,6 +1,9 @@
 //! What handlers reach: narrow handles to the parts below, and nothing of its own but configuration.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use pintle_drivers::Overlay;
@@ -18,7 +21,7 @@ use pintle_runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::config::Config;
+use crate::{config::Config, metrics::Metrics};
 
 /// The parts.
 pub(crate) struct App {
@@ -47,6 +50,9 @@ pub(crate) struct App {
     pub(crate) tasks: TaskTracker,
     /// One prune of a kind at a time, as clients expect.
     pub(crate) prunes: Prunes,
+    pub(crate) metrics: Metrics,
+    /// Plugins that were told to collect metrics.
+    pub(crate) collectors: Mutex<Vec<String>>,
 }
 
 /// One prune of each kind at a time.
@@ -64,6 +70,10 @@ impl App {
         // An error means that the engine is going down; what is known then is answered.
         let _ = restored.wait_for(|restored| *restored).await;
         &self.containers
+    }
+
+    pub(crate) fn collectors(&self) -> MutexGuard<'_, Vec<String>> {
+        self.collectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells everybody who listens.

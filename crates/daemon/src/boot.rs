@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use anyhow::Context;
@@ -30,6 +30,7 @@ use crate::{
     app::{App, Prunes},
     builtins,
     config::Config,
+    metrics::Metrics,
     networking,
 };
 
@@ -153,6 +154,8 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         draining: CancellationToken::new(),
         tasks: TaskTracker::new(),
         prunes: Prunes::default(),
+        metrics: Metrics::new(),
+        collectors: Mutex::default(),
     };
     Ok((Arc::new(app), restored_sender))
 }

@@ -16,7 +16,7 @@ use crate::{
     http::router::Router,
     listen,
     logging::Log,
-    notify, reload, rights, routes, serve,
+    metrics, notify, reload, rights, routes, serve,
 };
 
 /// Runs the engine until it is told to end. This is all of `pintle daemon`.
@@ -82,6 +82,7 @@ pub async fn start(config: Config) -> anyhow::Result<Daemon> {
     boot::directories(&config)?;
     let claim = Claim::take(&config.data_root, config.pidfile.as_deref()).map_err(anyhow::Error::msg)?;
     let listeners = listen::open(&config).await.map_err(anyhow::Error::msg)?;
+    let sockets = metrics::open(&config).await.map_err(anyhow::Error::msg)?;
     let (app, restored) = boot::open(config, boot::shim()).await?;
     // Before anybody is served: a chain that cannot be asked must not be found out one refusal at a time.
     if let Err(why) = app.authorization.check(&app.authorization.names()).await {
@@ -97,6 +98,8 @@ pub async fn start(config: Config) -> anyhow::Result<Daemon> {
         addresses.push(listener.address.clone());
         servers.spawn(serve::serve(Arc::clone(&app), Arc::clone(&router), listener));
     }
+    servers.spawn(metrics::serve(Arc::clone(&app), sockets));
+    servers.spawn(metrics::watch(Arc::clone(&app)));
     let restoring = tokio::spawn(boot::restore(Arc::clone(&app), restored));
     Ok(Daemon { app, servers, restoring, addresses, claim })
 }
@@ -134,6 +137,7 @@ impl Daemon {
                 tracing::warn!("some requests were not finished in time");
             }
             self.servers.shutdown().await;
+            metrics::stop(&self.app).await;
             self.app.builder.shutdown().await;
             self.app.containers.shutdown().await;
             self.app.volumes.shutdown().await;

@@ -26,6 +26,7 @@ mod hijack;
 mod http;
 mod listen;
 mod logging;
+mod metrics;
 mod networking;
 mod notify;
 mod peer;

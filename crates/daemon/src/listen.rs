@@ -177,13 +177,13 @@ fn take_passed(
 }
 
 /// Who may connect to a unix socket.
-enum Access<'a> {
+pub(crate) enum Access<'a> {
     /// Root and this group; `docker` if none is named and there is such a group.
     Group(Option<&'a str>),
     Root,
 }
 
-async fn bind_unix(path: &Path, access: Access<'_>) -> io::Result<UnixListener> {
+pub(crate) async fn bind_unix(path: &Path, access: Access<'_>) -> io::Result<UnixListener> {
     if let Some(dir) = path.parent() {
         tokio::fs::create_dir_all(dir).await?;
     }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -165,15 +165,18 @@ async fn dispatch(
         }
         served => served?,
     };
+    let begun = Instant::now();
     let work = authorization::carry_out(Arc::clone(&app), route.clone(), call(version, name));
-    if matches!(head.method, Method::GET | Method::HEAD) {
-        return work.await;
-    }
-    // What changes something goes on to its end, even if the client goes away.
-    match app.tasks.spawn(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Failure::internal(format!("the request was broken off: {error}"))),
-    }
+    let result = if matches!(head.method, Method::GET | Method::HEAD) {
+        work.await
+    } else {
+        // What changes something goes on to its end, even if the client goes away.
+        let done = app.tasks.spawn(work).await;
+        done.unwrap_or_else(|error| Err(Failure::internal(format!("the request was broken off: {error}"))))
+    };
+    let status = result.as_ref().map_or_else(|failure| failure.status, Answer::status);
+    app.metrics.observe(&head.method, &route.pattern(), status, begun.elapsed());
+    result
 }
 
 /// The headers that every answer has.

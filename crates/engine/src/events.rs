@@ -6,7 +6,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -135,6 +138,7 @@ struct Inner {
     /// backlog or on the channel.
     past: Mutex<VecDeque<Event>>,
     live: broadcast::Sender<Event>,
+    published: AtomicU64,
 }
 
 impl Default for Events {
@@ -153,7 +157,18 @@ impl Events {
     /// An empty bus.
     pub fn new() -> Self {
         let (live, _) = broadcast::channel(KEPT);
-        Self { inner: Arc::new(Inner { past: Mutex::new(VecDeque::with_capacity(KEPT)), live }) }
+        let past = Mutex::new(VecDeque::with_capacity(KEPT));
+        Self { inner: Arc::new(Inner { past, live, published: AtomicU64::new(0) }) }
+    }
+
+    /// How many there were.
+    pub fn published(&self) -> u64 {
+        self.inner.published.load(Ordering::Relaxed)
+    }
+
+    /// How many listen.
+    pub fn subscribers(&self) -> usize {
+        self.inner.live.receiver_count()
     }
 
     /// Tells everybody. Never blocks on a subscriber.
@@ -163,6 +178,7 @@ impl Events {
             past.pop_front();
         }
         past.push_back(event.clone());
+        self.inner.published.fetch_add(1, Ordering::Relaxed);
         // Nobody listening is no failure.
         let _ = self.inner.live.send(event);
     }

@@ -24,6 +24,8 @@ pub struct Arrival {
     pub networks: bool,
     /// Whether it offers addresses.
     pub addresses: bool,
+    /// Whether it collects metrics.
+    pub metrics: bool,
 }
 
 impl Arrival {
@@ -40,6 +42,7 @@ impl Arrival {
             volumes: offers(&Interface::Volume),
             networks: offers(&Interface::Network),
             addresses: offers(&Interface::Ipam),
+            metrics: offers(&Interface::Metrics),
         }
     }
 }

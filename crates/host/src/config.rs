@@ -30,6 +30,12 @@ pub struct HostConfig {
 }
 
 impl HostConfig {
+    /// Where the engine serves its metrics for plugins that collect them, as `metrics.sock`: they see this folder in place
+    /// of their `/run/docker`. The folder, and not the socket, since a socket that is made again is another one.
+    pub fn metrics_dir(&self) -> PathBuf {
+        self.exec_root.join("metrics")
+    }
+
     /// Docker's paths and pintle's times, below these roots.
     pub fn new(data_root: impl Into<PathBuf>, exec_root: impl Into<PathBuf>) -> Self {
         Self {

@@ -1,9 +1,9 @@
 use std::{fmt, sync::Arc};
 
-use pintle_contract::{Authorizer, IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{Authorizer, IpamDriver, LogDriver, MetricsCollector, NetworkDriver, VolumeDriver};
 use pintle_wire::Interface;
 
-use crate::remote::{Authorization, Client, Ipam, Log, Network, PathMap, Volume};
+use crate::remote::{Authorization, Client, Ipam, Log, Metrics, Network, PathMap, Volume};
 
 /// A driver that a plugin offers.
 ///
@@ -34,6 +34,9 @@ pub type LogDriverRef = DriverRef<dyn LogDriver>;
 
 /// An authorizer that a plugin offers.
 pub type AuthorizerRef = DriverRef<dyn Authorizer>;
+
+/// A collector of metrics that a plugin offers.
+pub type MetricsCollectorRef = DriverRef<dyn MetricsCollector>;
 
 impl<D: ?Sized> Clone for DriverRef<D> {
     fn clone(&self) -> Self {
@@ -105,6 +108,14 @@ impl Contract for dyn Authorizer {
     }
 }
 
+impl Contract for dyn MetricsCollector {
+    const INTERFACE: Interface = Interface::Metrics;
+
+    fn of(remotes: &Remotes) -> Arc<Self> {
+        remotes.metrics.clone()
+    }
+}
+
 /// One life of a plugin, as every contract that it could keep. Which of them it keeps it says itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Remotes {
@@ -114,6 +125,7 @@ pub(crate) struct Remotes {
     ipam: Arc<Ipam>,
     log: Arc<Log>,
     authorization: Arc<Authorization>,
+    metrics: Arc<Metrics>,
 }
 
 impl Remotes {
@@ -125,6 +137,7 @@ impl Remotes {
             network: Arc::new(Network::new(Arc::clone(client))),
             ipam: Arc::new(Ipam::new(Arc::clone(client))),
             authorization: Arc::new(Authorization::new(Arc::clone(client))),
+            metrics: Arc::new(Metrics::new(Arc::clone(client))),
         }
     }
 

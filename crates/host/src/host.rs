@@ -9,8 +9,8 @@ use tokio::io::AsyncRead;
 
 use crate::{
     Arrivals, AuthorizerRef, DriverRef, EventSink, Holder, HostConfig, HostError, IpamDriverRef, Lease,
-    LogDriverRef, NetworkDriverRef, Plugin, PluginFilters, PluginNetworks, Pushed, VolumeDriverRef,
-    arrivals::Roster, driver::Contract, lease::Leases, legacy::Legacy, managed::Plugins,
+    LogDriverRef, MetricsCollectorRef, NetworkDriverRef, Plugin, PluginFilters, PluginNetworks, Pushed,
+    VolumeDriverRef, arrivals::Roster, driver::Contract, lease::Leases, legacy::Legacy, managed::Plugins,
 };
 
 /// Every plugin of this host, legacy and managed. Cheap to clone. End it by [`Host::shutdown`]: its tasks
@@ -208,6 +208,11 @@ impl Host {
 
     /// The authorizer called `name`, found as [`Host::volume_driver`] finds volume drivers.
     pub async fn authorizer(&self, name: &str) -> Result<AuthorizerRef, HostError> {
+        self.driver(name).await
+    }
+
+    /// The collector of metrics called `name`, found as [`Host::volume_driver`] finds volume drivers.
+    pub async fn metrics_collector(&self, name: &str) -> Result<MetricsCollectorRef, HostError> {
         self.driver(name).await
     }
 

@@ -30,7 +30,10 @@ pub mod remote;
 
 pub use arrivals::{Arrival, Arrivals};
 pub use config::HostConfig;
-pub use driver::{AuthorizerRef, DriverRef, IpamDriverRef, LogDriverRef, NetworkDriverRef, VolumeDriverRef};
+pub use driver::{
+    AuthorizerRef, DriverRef, IpamDriverRef, LogDriverRef, MetricsCollectorRef, NetworkDriverRef,
+    VolumeDriverRef,
+};
 pub use error::{ErrorKind, HostError};
 pub use host::Host;
 pub use lease::{Holder, Lease};

@@ -69,6 +69,8 @@ pub struct CallStats {
     pub last_error: Option<String>,
     /// How long the last call took.
     pub last_duration: Duration,
+    /// How long all calls took together.
+    pub total_duration: Duration,
 }
 
 /// What a managed plugin is doing, as observed.

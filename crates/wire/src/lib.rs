@@ -12,6 +12,7 @@ mod failure;
 pub mod ipam;
 pub mod jsonc;
 pub mod log;
+pub mod metrics;
 pub mod network;
 pub mod object;
 pub mod spec;

@@ -32,6 +32,7 @@ fixed! {
     plugin_spec_dirs = "plugin-spec-dirs",
     plugin_runtimes = "plugins.runtimes",
     authorization_recovery_socket = "authorization-recovery-socket",
+    metrics_addr = "metrics-addr",
     cdi_spec_dirs = "cdi-spec-dirs",
     cgroup_parent = "cgroup-parent",
     log_driver = "log-driver",

@@ -84,6 +84,8 @@ pub struct Config {
     pub known: Known,
     /// Seconds that a shutdown may take.
     pub shutdown_timeout: i64,
+    /// Where metrics are served over HTTP, besides the socket for plugins.
+    pub metrics_addr: Option<String>,
     /// The engine's labels.
     pub labels: Vec<String>,
     /// The parent control group of containers.
@@ -311,6 +313,7 @@ impl Config {
                 None => None,
                 socket => Some(absolute("authorization-recovery-socket", socket, "")?),
             },
+            metrics_addr: raw.metrics_addr.filter(|address| !address.is_empty()),
             restart_unhealthy_plugins: raw.restart_unhealthy_plugins.unwrap_or_default(),
             warnings,
             source,

@@ -149,7 +149,7 @@ pub struct Options {
     /// Accepted with a warning
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub oom_score_adjust: Option<i64>,
-    /// Accepted with a warning
+    /// Where metrics are served over HTTP, as in 127.0.0.1:9323
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_addr: Option<String>,
     /// What networks are made by
@@ -254,7 +254,7 @@ impl Options {
             features: given(&self.features).map(Value::from),
             init_path: self.init_path.clone().map(Value::String),
             oom_score_adjust: self.oom_score_adjust.map(Value::from),
-            metrics_addr: self.metrics_addr.clone().map(Value::String),
+            metrics_addr: self.metrics_addr.clone(),
             experimental: self.experimental.map(serde_json::Value::Bool),
             plugin_sockets: self.plugin_sockets.clone(),
             authorization_plugins: given(&self.authorization_plugins),

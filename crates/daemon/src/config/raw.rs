@@ -248,6 +248,7 @@ settings! {
     cdi_spec_dirs: Vec<String> = "cdi-spec-dirs";
     authorization_plugins: Vec<String> = "authorization-plugins";
     authorization_recovery_socket: String = "authorization-recovery-socket";
+    metrics_addr: String = "metrics-addr";
     // Refused when they ask for what is not there: to ignore these would be to lie about safety.
     userns_remap: String = "userns-remap";
     selinux_enabled: bool = "selinux-enabled";
@@ -264,7 +265,6 @@ settings! {
     features: Value = "features";
     init_path: Value = "init-path";
     log_format: Value = "log-format";
-    metrics_addr: Value = "metrics-addr";
     min_api_version: Value = "min-api-version";
     network_control_plane_mtu: Value = "network-control-plane-mtu";
     network_diagnostic_port: Value = "network-diagnostic-port";

@@ -50,6 +50,11 @@ pub(crate) fn text(text: &'static str) -> Answer {
     with(StatusCode::OK, Some("text/plain; charset=utf-8"), full(text))
 }
 
+/// Text of some type, made for this answer.
+pub(crate) fn plain(content_type: &'static str, text: String) -> Answer {
+    with(StatusCode::OK, Some(content_type), full(text))
+}
+
 /// JSON and a newline, as Go's encoder writes it.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {

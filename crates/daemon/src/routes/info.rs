@@ -247,7 +247,7 @@ fn proxy(name: &str) -> String {
     }
 }
 
-fn os_release() -> BTreeMap<String, String> {
+pub(crate) fn os_release() -> BTreeMap<String, String> {
     let text = std::fs::read_to_string("/etc/os-release")
         .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
         .unwrap_or_default();

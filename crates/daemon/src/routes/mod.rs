@@ -19,7 +19,7 @@ mod plugins;
 mod progress;
 mod runtimes;
 mod stats;
-mod system;
+pub(crate) mod system;
 mod transfer;
 mod volumes;
 mod websocket;
@@ -46,6 +46,7 @@ pub(crate) fn table() -> Vec<Route> {
         get("/version", handler!(system::version)),
         get("/info", handler!(info::info)),
         get("/events", handler!(events::events)),
+        get("/metrics", handler!(system::numbers)),
         get("/system/df", handler!(system::disk_usage)),
         post("/auth", handler!(system::auth)).takes(json::<AuthConfig>()).secret(),
         // Containers

@@ -15,6 +15,7 @@ use crate::{
     app::App,
     convert,
     http::{Call, reply, router::Outcome},
+    metrics,
     status::Failure,
 };
 
@@ -26,6 +27,11 @@ pub(crate) async fn ping(_: Arc<App>, _: Call) -> Outcome {
     let answer = reply::header(answer, "swarm", "inactive");
     let answer = reply::header(answer, "cache-control", "no-cache, no-store, must-revalidate");
     Ok(reply::header(answer, "pragma", "no-cache"))
+}
+
+/// Not Docker's, which serves these on a socket of their own alone.
+pub(crate) async fn numbers(app: Arc<App>, _: Call) -> Outcome {
+    Ok(reply::plain(metrics::CONTENT_TYPE, metrics::page(&app).await?))
 }
 
 /// What Go calls this machine's architecture.

@@ -1,6 +1,9 @@
 //! Health checks: what is asked, what was answered, and what follows from that.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -233,6 +236,12 @@ impl Check {
 }
 
 impl Containers {
+    /// How many checks were made since the engine was started, and how many of these failed.
+    pub fn health_checks(&self) -> (u64, u64) {
+        let [made, failed] = &self.shared.probes;
+        (made.load(Ordering::Relaxed), failed.load(Ordering::Relaxed))
+    }
+
     /// How a container is, if it has a health check and ran since the engine started.
     pub fn health(&self, id: &str) -> Option<Health> {
         self.shared.find(id).ok().and_then(|cell| cell.health())
@@ -268,6 +277,9 @@ impl Shared {
                         return;
                     }
                     let probe = shared.probe(&cell, &check).await;
+                    let [made, failed] = &shared.probes;
+                    made.fetch_add(1, Ordering::Relaxed);
+                    failed.fetch_add(u64::from(probe.exit_code != 0), Ordering::Relaxed);
                     let patient =
                         (probe.start - started_at).to_std().unwrap_or_default() < check.start_period;
                     let mut told = None;

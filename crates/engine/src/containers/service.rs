@@ -2,7 +2,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub closing: CancellationToken,
     /// Whether plugins had their first chance.
     pub plugins_ready: watch::Sender<bool>,
+    /// Health checks that were made, and that failed.
+    pub probes: [AtomicU64; 2],
 }
 
 impl Containers {
@@ -89,6 +91,7 @@ impl Containers {
             tracker: TaskTracker::new(),
             closing: CancellationToken::new(),
             plugins_ready: watch::Sender::new(false),
+            probes: Default::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -16,11 +16,16 @@ use crate::HostConfig;
 pub(crate) struct Paths {
     plugins: PathBuf,
     sockets: PathBuf,
+    metrics: PathBuf,
 }
 
 impl Paths {
     pub(crate) fn new(config: &HostConfig) -> Self {
-        Self { plugins: config.data_root.join("plugins"), sockets: config.socket_dir.clone() }
+        Self {
+            plugins: config.data_root.join("plugins"),
+            sockets: config.socket_dir.clone(),
+            metrics: config.metrics_dir(),
+        }
     }
 
     pub(crate) fn plugins(&self) -> &Path {
@@ -57,6 +62,10 @@ impl Paths {
 
     pub(crate) fn sockets(&self, id: &str) -> PathBuf {
         self.sockets.join(id)
+    }
+
+    pub(crate) fn metrics(&self) -> &Path {
+        &self.metrics
     }
 
     pub(crate) fn all_sockets(&self) -> &Path {

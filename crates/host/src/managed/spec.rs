@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +26,8 @@ use crate::Room;
 
 /// Where a plugin finds its socket directory.
 const SOCKETS_INSIDE: &str = "/run/docker/plugins";
+/// Where one that collects metrics finds `metrics.sock`.
+const METRICS_INSIDE: &str = "/run/docker";
 const LOG_SIZE: u64 = 10 << 20;
 const LOG_FILES: u32 = 3;
 
@@ -49,6 +51,12 @@ pub(crate) fn task(
         let place = mount.destination();
         !taken.contains(place) || !(place.starts_with("/dev") || place.starts_with("/sys"))
     });
+    if config.has_capability("metricscollector") {
+        // The folder of sockets is mounted below it.
+        make_metrics_dir(paths.metrics())
+            .map_err(|error| StartFailure::Internal(format!("{}: {error}", paths.metrics().display())))?;
+        all.push(bind(paths.metrics(), METRICS_INSIDE, &["rbind", "ro"]));
+    }
     all.push(bind(&paths.sockets(id), SOCKETS_INSIDE, &["rbind", "rw", "rshared"]));
     if let Some(room) = room {
         for (file, inside) in room.files.iter().filter(|(_, inside)| !taken.contains(inside)) {
@@ -82,6 +90,11 @@ pub(crate) fn task(
     });
     task.labels.insert("pintle.plugin".to_owned(), id.to_owned());
     Ok(task)
+}
+
+fn make_metrics_dir(dir: &Path) -> std::io::Result<()> {
+    let plugins = dir.join(SOCKETS_INSIDE.rsplit('/').next().unwrap_or_default());
+    fs::DirBuilder::new().recursive(true).mode(0o710).create(plugins)
 }
 
 fn process(spec: &mut Spec, loaded: &Loaded) -> Result<(), StartFailure> {

@@ -170,6 +170,7 @@ impl Client {
         let entry = stats.entry(method.to_owned()).or_default();
         entry.calls += 1;
         entry.last_duration = started.elapsed();
+        entry.total_duration += entry.last_duration;
         if let Err(error) = &outcome {
             entry.failures += 1;
             entry.last_error = Some(error.to_string());

@@ -215,7 +215,8 @@ impl State<'_> {
 
     /// The earliest line, unless it has to wait.
     fn take(&mut self, follow: bool) -> Option<(usize, Line)> {
-        if !self.asked.is_empty() && !(follow && self.due()? <= Instant::now()) {
+        let waits = !self.asked.is_empty() && (!follow || self.due()? > Instant::now());
+        if waits {
             return None;
         }
         let first = |(at, source): (&usize, &Source)| Some((source.lines.front()?.time, *at));
