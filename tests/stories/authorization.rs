@@ -56,14 +56,14 @@ Server(path, Handler).serve_forever()
 "#;
 
 /// The plugin, started by hand.
-struct Plugin {
+pub struct Plugin {
     child: Option<Child>,
     folder: PathBuf,
     socket: PathBuf,
 }
 
 impl Plugin {
-    fn start(sockets: &Path, name: &str) -> Self {
+    pub fn start(sockets: &Path, name: &str) -> Self {
         let folder = sockets.parent().unwrap().join(format!("judge-{name}"));
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir_all(sockets).unwrap();
@@ -81,7 +81,7 @@ impl Plugin {
         eventually("the plugin to listen", Duration::from_secs(20), listens);
     }
 
-    fn write(&self, file: &str, text: &str) {
+    pub fn write(&self, file: &str, text: &str) {
         fs::write(self.folder.join(file), text).unwrap();
     }
 

@@ -8,6 +8,7 @@
     reason = "a story that cannot go on should stop"
 )]
 
+mod audit;
 mod authorization;
 mod build;
 mod clients;

@@ -28,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::{App, Prunes},
+    audit::Audit,
     builtins,
     config::Config,
     metrics::Metrics,
@@ -135,6 +136,8 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         config.authorization_plugins.clone(),
         Limits::default(),
     );
+    let audit = config.audit.as_ref().map(|settings| Audit::open(settings, &config.authorization_plugins));
+    let audit = audit.transpose().map_err(anyhow::Error::msg)?.map(Arc::new);
     let (restored_sender, restored) = watch::channel(false);
     let app = App {
         config: ArcSwap::from_pointee(config),
@@ -143,6 +146,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         runtime,
         host,
         authorization,
+        audit,
         volumes,
         networks,
         rooms,

@@ -146,6 +146,9 @@ impl Daemon {
                 overlay.shutdown().await;
             }
             self.app.host.shutdown(false).await;
+            if let Some(audit) = &self.app.audit {
+                audit.close().await;
+            }
         });
         if drained.await.is_err() {
             tracing::warn!("not everything ended within {} s", limit.as_secs());

@@ -15,6 +15,7 @@
 //! | `builtins`, `networking`, `quotas` | the drivers that are linked in; what the configuration says of networks, and the kernel of quotas |
 
 mod app;
+pub mod audit;
 mod authorization;
 mod boot;
 mod builtins;

@@ -66,8 +66,8 @@ impl Accepted {
             Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(self.connection)).await {
                 Ok(stream) => {
                     let stream = stream?;
-                    let peer =
-                        Peer::of_certificates(stream.get_ref().1.peer_certificates().unwrap_or_default());
+                    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                    let peer = Peer { address: self.peer.address, ..Peer::of_certificates(shown) };
                     Ok((Box::pin(stream), peer))
                 }
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -243,7 +243,8 @@ impl Listener {
                 Box::pin(stream)
             }
             Socket::Tcp(socket) => {
-                let (stream, _) = socket.accept().await?;
+                let (stream, address) = socket.accept().await?;
+                peer.address = Some(address);
                 stream.set_nodelay(true)?;
                 Box::pin(stream)
             }

@@ -1,5 +1,7 @@
 //! Who is at the other end of a connection.
 
+use std::net::SocketAddr;
+
 use rustls_pki_types::CertificateDer;
 use tokio::net::unix::UCred;
 
@@ -26,6 +28,8 @@ pub(crate) struct Peer {
     pub(crate) recovers: bool,
     /// On unix sockets.
     pub(crate) process: Option<Process>,
+    /// On TCP.
+    pub(crate) address: Option<SocketAddr>,
     /// The certificates that it showed and that were verified, its own first, each as DER.
     pub(crate) certificates: Vec<Vec<u8>>,
     /// The name in the first of them; empty if there is none.
@@ -40,6 +44,16 @@ impl Peer {
             certificates: certificates.iter().map(|certificate| certificate.to_vec()).collect(),
             ..Self::default()
         }
+    }
+}
+
+impl Peer {
+    /// The host names and addresses of a client's certificate, as far as they are names.
+    pub(crate) fn other_names(&self) -> Vec<String> {
+        let Some(first) = self.certificates.first() else { return Vec::new() };
+        let first = CertificateDer::from(first.as_slice());
+        let parsed = webpki::EndEntityCert::try_from(&first).ok();
+        parsed.iter().flat_map(|parsed| parsed.valid_dns_names()).map(str::to_owned).collect()
     }
 }
 

@@ -39,6 +39,9 @@ async fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
     if old.authorization_plugins != effective.authorization_plugins {
         let (before, after) = (&old.authorization_plugins, &effective.authorization_plugins);
         tracing::warn!(?before, ?after, "requests are authorized by others from now on");
+        if let Some(audit) = &app.audit {
+            audit.chain(before, after);
+        }
         app.authorization.replace(after.clone());
     }
     app.containers.set_defaults(boot::container_defaults(&effective));

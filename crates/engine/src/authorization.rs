@@ -144,6 +144,11 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// The authorizers that it consists of.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Asks each in turn whether the request may be carried out; the first that does not say yes ends it.
     pub async fn request(&self, request: &Request) -> Result<(), Refusal> {
         self.each(|authorizer| async move { authorizer.authorize_request(request).await }).await

@@ -33,6 +33,7 @@ fixed! {
     plugin_runtimes = "plugins.runtimes",
     authorization_recovery_socket = "authorization-recovery-socket",
     metrics_addr = "metrics-addr",
+    audit = "audit",
     cdi_spec_dirs = "cdi-spec-dirs",
     cgroup_parent = "cgroup-parent",
     log_driver = "log-driver",

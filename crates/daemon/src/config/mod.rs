@@ -84,6 +84,8 @@ pub struct Config {
     pub known: Known,
     /// Seconds that a shutdown may take.
     pub shutdown_timeout: i64,
+    /// The trail of requests.
+    pub audit: Option<crate::audit::Settings>,
     /// Where metrics are served over HTTP, besides the socket for plugins.
     pub metrics_addr: Option<String>,
     /// The engine's labels.
@@ -247,9 +249,11 @@ impl Config {
             Some(0) => Err(format!("invalid max concurrent {key}: 0")),
             value => Ok(value.unwrap_or(default)),
         };
+        let data_root = absolute("data-root", raw.data_root, "/var/lib/pintle")?;
+        let audit = raw.audit.map(|entry| audit(entry, &data_root)).transpose()?;
         Ok(Self {
             hosts,
-            data_root: absolute("data-root", raw.data_root, "/var/lib/pintle")?,
+            data_root,
             exec_root: absolute("exec-root", raw.exec_root, "/run/pintle")?,
             pidfile: match raw.pidfile.as_deref() {
                 None => Some("/run/pintle.pid".into()),
@@ -313,6 +317,7 @@ impl Config {
                 None => None,
                 socket => Some(absolute("authorization-recovery-socket", socket, "")?),
             },
+            audit,
             metrics_addr: raw.metrics_addr.filter(|address| !address.is_empty()),
             restart_unhealthy_plugins: raw.restart_unhealthy_plugins.unwrap_or_default(),
             warnings,
@@ -360,6 +365,36 @@ fn more_logs(
     let config =
         |entry: raw::LogEntry| containers::LogConfig { driver: entry.driver, options: entry.options };
     Ok(entries.into_iter().map(|(name, entry)| (name, config(entry))).collect())
+}
+
+/// `audit` with its defaults.
+fn audit(entry: raw::AuditEntry, data_root: &Path) -> Result<crate::audit::Settings, String> {
+    let file = entry.file.map_or_else(|| data_root.join("audit/audit.jsonl"), PathBuf::from);
+    if !file.is_absolute() {
+        return Err(format!("invalid audit.file {file:?}: it must be an absolute path"));
+    }
+    let size = entry.max_size.as_deref().unwrap_or("100m");
+    let max_size = bytes(size).and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0);
+    let max_size =
+        max_size.ok_or_else(|| format!("invalid audit.max-size {size:?}: it is no size, as 100m is"))?;
+    let max_files = entry.max_file.unwrap_or(10);
+    if !(1..=1000).contains(&max_files) {
+        return Err(format!("invalid audit.max-file {max_files}: it must be from 1 to 1000"));
+    }
+    if let Some(odd) = entry.exclude.iter().find(|odd| !odd.contains(" /")) {
+        return Err(format!(
+            "invalid audit.exclude {odd:?}: it must be a method and a route, as \"GET /_ping\""
+        ));
+    }
+    Ok(crate::audit::Settings {
+        file,
+        max_size,
+        max_files,
+        required: entry.required,
+        bodies: entry.bodies.unwrap_or(true),
+        redact: entry.redact,
+        exclude: entry.exclude,
+    })
 }
 
 /// Docker's own log drivers that we do not have.

@@ -52,6 +52,26 @@ pub struct LogEntry {
     pub options: StringMap,
 }
 
+/// `audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AuditEntry {
+    /// The file that is written, an absolute path.
+    pub file: Option<String>,
+    /// Bytes after which another file is begun: 100m.
+    pub max_size: Option<String>,
+    /// Full files that are kept: 10.
+    pub max_file: Option<u32>,
+    /// Nothing is done that is not written.
+    pub required: bool,
+    /// Whether bodies are written: true.
+    pub bodies: Option<bool>,
+    /// Keys whose values are secrets, besides the usual ones.
+    pub redact: Vec<String>,
+    /// Requests that are not written: `METHOD ROUTE`.
+    pub exclude: Vec<String>,
+}
+
 /// One entry of `default-address-pools`: a network, and the prefix length of the subnets that it is cut into.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -249,6 +269,7 @@ settings! {
     authorization_plugins: Vec<String> = "authorization-plugins";
     authorization_recovery_socket: String = "authorization-recovery-socket";
     metrics_addr: String = "metrics-addr";
+    audit: AuditEntry = "audit";
     // Refused when they ask for what is not there: to ignore these would be to lie about safety.
     userns_remap: String = "userns-remap";
     selinux_enabled: bool = "selinux-enabled";

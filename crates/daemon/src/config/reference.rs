@@ -46,6 +46,10 @@ const FILE_ONLY: &[(&str, &str)] = &[
         "more-log-drivers",
         "Drivers that take every container's lines besides its own, by name: `{\"audit\": {\"driver\": \"syslog\", \"options\": {…}}}`",
     ),
+    (
+        "audit",
+        "A trail of every request and what was decided: `file`, `max-size`, `max-file`, `required`, `bodies`, `redact`, `exclude`",
+    ),
     ("plugin-spec-dirs", "Where `.spec` and `.json` files of legacy plugins are looked for"),
     (
         "restart-unhealthy-plugins",

@@ -55,6 +55,11 @@ pub(crate) enum Sent {
     TooLong,
 }
 
+/// The refusal of a body that nobody is asked about.
+pub(crate) fn too_long() -> Failure {
+    Failure::invalid(format!("the request's body is too large: at most {MAX_JSON} bytes are read"))
+}
+
 impl Call {
     pub(crate) fn new(
         version: ApiVersion,
@@ -117,9 +122,7 @@ impl Call {
         }
         match self.read().await? {
             Sent::Whole(sent) => self.parse(input, &sent, Reading::Lenient),
-            Sent::TooLong => Err(Failure::invalid(format!(
-                "the request's body is too large: at most {MAX_JSON} bytes are read"
-            ))),
+            Sent::TooLong => Err(too_long()),
         }
     }
 

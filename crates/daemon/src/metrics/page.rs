@@ -69,6 +69,7 @@ pub(crate) async fn page(app: &App) -> Result<String, Failure> {
     docker(app, &mut now);
     plugins(&app.host.list(&PluginFilters::default()), &mut now);
     logs(app, &mut now).await?;
+    audit(app, &mut now);
     process(&mut now);
     let measured = &app.metrics;
     let registry = &mut now.0;
@@ -233,6 +234,17 @@ async fn logs(app: &App, now: &mut Now) -> Result<(), Failure> {
         all(|stream| number(stream.errors)),
     );
     Ok(())
+}
+
+/// How the audit trail is.
+fn audit(app: &App, now: &mut Now) {
+    let Some((written, lost)) = app.audit.as_ref().map(|audit| audit.counts()) else { return };
+    now.counter("pintle_audit_lines", "Lines of the audit trail that were written", number(written));
+    now.counter(
+        "pintle_audit_lines_lost",
+        "Lines of the audit trail that could not be written",
+        number(lost),
+    );
 }
 
 /// What every program with metrics says of itself.

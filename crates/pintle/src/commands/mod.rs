@@ -1,5 +1,6 @@
 //! One file per command. `each`, `filter` and `confirm` are what several of them share.
 
+pub mod audit;
 pub mod completion;
 pub mod container;
 pub mod each;

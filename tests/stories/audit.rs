@@ -1,0 +1,193 @@
+//! The audit trail: who asked for what, what was decided, and what came of it, and whether anybody touched that.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    authorization::Plugin,
+    harness::{Client, Engine, Kind, eventually, signal},
+};
+
+fn engine_with(settings: &Value) -> (Engine, PathBuf) {
+    let mut engine = Engine::prepared(Kind::Pintle, Client::Docker, &[]);
+    let file = engine.dir.join("daemon.json");
+    fs::write(&file, settings.to_string()).unwrap();
+    engine.also(&["--config-file", &file.display().to_string()]);
+    (engine, file)
+}
+
+/// Every line of a trail's newest file.
+fn lines(trail: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(trail).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The first line of these words in its `route` and `method`, as they come.
+fn of<'a>(lines: &'a [Value], method: &str, route: &str) -> &'a Value {
+    let found = lines.iter().find(|line| line["method"] == method && line["route"] == route);
+    found.unwrap_or_else(|| panic!("no {method} {route} in {lines:#?}"))
+}
+
+#[test]
+fn every_decision_is_a_line() {
+    let (mut engine, file) = engine_with(&json!({
+        "authorization-plugins": ["judge"],
+        "audit": {"redact": ["pin"], "exclude": ["GET /_ping", "HEAD /_ping"]}
+    }));
+    let judge = Plugin::start(&engine.dir.join("plugins"), "judge");
+    judge.write("deny", r#""Privileged":true"#);
+    engine.boot(&[]);
+    let trail = engine.dir.join("data/audit/audit.jsonl");
+    engine.busybox("bb");
+    engine.sh("docker create --name made -e SECRET=hunter2 -l pin=4711 bb true").ok();
+    engine.sh("docker create --name never --privileged bb true").fails();
+    engine.sh("docker login -u me -p hunter2 127.0.0.1:9").fails();
+    engine.sh("docker rm nobody").fails();
+    let verify = || engine.sh(&format!("pintle audit verify {}", trail.display()));
+    eventually("the lines", Duration::from_secs(10), || {
+        lines(&trail).iter().any(|line| line["event"] == "answer" && line["status"] == 404)
+    });
+    let all = lines(&trail);
+    assert_eq!((&all[0]["event"], &all[0]["chain"]), (&json!("start"), &json!(["judge"])));
+    assert!(all.iter().all(|line| line["route"] != "/_ping"));
+    let creates: Vec<&Value> = all.iter().filter(|line| line["route"] == "/containers/create").collect();
+    let made = creates[0];
+    assert_eq!((&made["verdict"], &made["asked"]), (&json!("allow"), &json!(["judge"])));
+    assert_eq!(made["body"]["Env"], json!(["SECRET=[redacted]"]));
+    assert_eq!(made["body"]["Labels"]["pin"], "[redacted]");
+    let who = &made["who"];
+    assert_eq!((&who["uid"], &who["name"]), (&json!(0), &json!("root")));
+    assert!(who["exe"].as_str().unwrap().ends_with("docker") && who["pid"].as_u64().unwrap() > 1, "{who}");
+    let answer = all.iter().find(|line| line["event"] == "answer" && line["id"] == made["id"]).unwrap();
+    assert_eq!(answer["status"], 201);
+    let never = creates[1];
+    assert_eq!(
+        (&never["verdict"], &never["by"], &never["why"]),
+        (&json!("deny"), &json!("judge"), &json!("not allowed here"))
+    );
+    assert!(!all.iter().any(|line| line["event"] == "answer" && line["id"] == never["id"]));
+    let removed = of(&all, "DELETE", "/containers/{}");
+    assert_eq!(removed["object"], "nobody");
+    assert!(!fs::read_to_string(&trail).unwrap().contains("hunter2"), "a secret");
+    assert!(verify().ok().starts_with("sound: "));
+
+    // Who is asked is changed, and whoever cannot be asked has refused.
+    judge.write("mode", "garbage");
+    engine.sh("docker volume create one").fails();
+    let refused = of(&lines(&trail), "POST", "/volumes/create").clone();
+    assert_eq!((&refused["verdict"], &refused["by"]), (&json!("error"), &json!("judge")));
+    fs::write(
+        &file,
+        json!({"audit": {"redact": ["pin"], "exclude": ["GET /_ping", "HEAD /_ping"]}}).to_string(),
+    )
+    .unwrap();
+    signal(engine.pid(), "HUP");
+    eventually("the change", Duration::from_secs(10), || {
+        lines(&trail).iter().any(|line| line["event"] == "chain")
+    });
+    engine.sh("docker volume create two").ok();
+    let two = lines(&trail).iter().rfind(|line| line["route"] == "/volumes/create").unwrap().clone();
+    assert_eq!((&two["verdict"], &two["asked"]), (&json!("allow"), &json!([])));
+    assert!(verify().ok().contains("last hash: "));
+
+    // Somebody writes history.
+    let text = fs::read_to_string(&trail).unwrap();
+    fs::write(&trail, text.replace("\"object\":\"nobody\"", "\"object\":\"somebody\"")).unwrap();
+    let said = verify().fails();
+    assert!(said.contains("it was changed"), "{said}");
+    drop(judge);
+}
+
+/// The engine is killed in the middle of writing again and again; every request that was answered is there, and the chain holds.
+#[test]
+fn a_trail_outlives_kills() {
+    let (mut engine, _) = engine_with(&json!({"audit": {"max-size": "64k", "required": true}}));
+    let trail = engine.dir.join("data/audit/audit.jsonl");
+    let mut made = Vec::new();
+    for round in 0..6 {
+        engine.boot(&[]);
+        let killed = std::thread::scope(|scope| {
+            let engine = &engine;
+            let clients: Vec<_> = (0..4)
+                .map(|client| {
+                    scope.spawn(move || {
+                        let mut done = Vec::new();
+                        for number in 0..1000 {
+                            let name = format!("v-{round}-{client}-{number}");
+                            match engine.try_http("POST", "/volumes/create", Some(&json!({"Name": name}))) {
+                                Ok((201, _)) => done.push(name),
+                                _ => break,
+                            }
+                        }
+                        done
+                    })
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(120 + 40 * round));
+            signal(engine.pid(), "KILL");
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
+        });
+        engine.kill();
+        made.extend(killed);
+    }
+    assert!(made.len() > 20, "only {} were made", made.len());
+    let said = engine.sh(&format!("pintle audit verify --format json {}", trail.display())).ok();
+    let sound: Value = serde_json::from_str(&said).unwrap();
+    assert!(sound["Sound"] == true && sound["First"] == 1 && sound["Files"].as_u64() > Some(1), "{sound}");
+    let dir = trail.parent().unwrap();
+    let all: String =
+        fs::read_dir(dir).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    for name in &made {
+        assert!(all.contains(&format!("\"Name\":\"{name}\"")), "{name} was made and nobody wrote who did it");
+    }
+}
+
+/// A trail that must be written and cannot be lets nothing be done, and says so; one that need not be counts what it lost.
+#[test]
+fn a_full_disk_stops_what_must_be_written() {
+    for required in [true, false] {
+        let (mut engine, file) = engine_with(&json!({}));
+        let small = engine.dir.join("small");
+        fs::create_dir(&small).unwrap();
+        let trail = small.join("trail");
+        let settings = json!({"audit": {"file": trail, "required": required}});
+        fs::write(&file, settings.to_string()).unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "audit"]).arg(&small).status();
+        assert!(mount.unwrap().success());
+        engine.boot(&[]);
+        engine.sh("docker volume create before").ok();
+        let filler = small.join("filler");
+        let _ = Command::new("dd").args(["if=/dev/zero", &format!("of={}", filler.display())]).output();
+        let long = "x".repeat(8000);
+        let create =
+            || engine.http("POST", "/volumes/create", Some(&json!({"Name": "full", "Labels": {"l": long}})));
+        let (status, said) = create();
+        if required {
+            let said = said["message"].as_str().unwrap();
+            assert!(
+                status == 503 && said.starts_with("nothing was done, since the audit trail"),
+                "{status} {said}"
+            );
+            assert!(said.contains("No space left"), "{said}");
+        } else {
+            assert_eq!(status, 201);
+            eventually("it is said", Duration::from_secs(10), || {
+                engine.daemon_log().contains("the audit trail cannot be written")
+            });
+        }
+        fs::remove_file(&filler).unwrap();
+        engine.sh("docker volume create after").ok();
+        assert_eq!(engine.sh("docker volume ls -q -f name=full").ok(), if required { "" } else { "full" });
+        engine.sh(&format!("pintle audit verify {}", trail.display())).ok();
+        let lost = lines(&trail).into_iter().find(|line| line["event"] == "lost");
+        assert!(lost.is_some(), "what could not be written is counted");
+        engine.stop();
+    }
+}
