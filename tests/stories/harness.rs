@@ -312,7 +312,9 @@ impl Engine {
         let mut found =
             mounts_below(&self.dir).into_iter().map(|mount| format!("mount {mount}")).collect::<Vec<_>>();
         for (pid, line) in processes_naming(&self.dir.join("exec")) {
-            if Some(pid) != self.child.as_ref().map(Child::id) {
+            // What the engine just starts has its name until it has its own.
+            let engine = self.child.as_ref().map(Child::id);
+            if Some(pid) != engine && engine.is_none_or(|engine| parent(pid) != Some(engine)) {
                 found.push(format!("process {pid} {line}"));
             }
         }
@@ -445,6 +447,11 @@ pub fn processes_naming(dir: &Path) -> Vec<(u32, String)> {
             line.contains(&needle).then_some((pid, line))
         })
         .collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 /// One HTTP/1.1 exchange over a unix socket, read to its end.

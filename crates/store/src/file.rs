@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,13 +24,23 @@ pub(crate) struct Held {
     database: RwLock<Option<Database>>,
     /// How much of the file has its place on the disk.
     reserved: AtomicU64,
+    /// Whether there is room that is held back.
+    held_back: AtomicBool,
 }
+
+/// Room beside the file that is given up when there is no other: what makes room must be recorded, and may need some first.
+const HELD_BACK: u64 = 2 << 20;
 
 impl Held {
     pub fn memory() -> Result<Self, StoreError> {
         let backend = redb::backends::InMemoryBackend::new();
         let database = Database::builder().create_with_backend(backend)?;
-        Ok(Self { path: None, database: RwLock::new(Some(database)), reserved: AtomicU64::new(0) })
+        Ok(Self {
+            path: None,
+            database: RwLock::new(Some(database)),
+            reserved: AtomicU64::new(0),
+            held_back: AtomicBool::new(true),
+        })
     }
 
     /// Opens the file, making it if there is none.
@@ -50,28 +60,52 @@ impl Held {
             path: Some(path.to_owned()),
             database: RwLock::new(Some(database)),
             reserved: AtomicU64::new(0),
+            held_back: AtomicBool::new(false),
         };
         held.reserve();
         Ok(held)
     }
 
-    /// Lets `work` have the database.
-    pub fn with<R>(&self, work: impl FnOnce(&Database) -> Result<R, StoreError>) -> Result<R, StoreError> {
-        let mut work = Some(work);
+    /// Lets `work` have the database;
+    /// again where the disk was full and some room was held back.
+    pub fn with<R>(&self, mut work: impl FnMut(&Database) -> Result<R, StoreError>) -> Result<R, StoreError> {
         loop {
             let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(database) = &*held
-                && let Some(work) = work.take()
-            {
+            if let Some(database) = &*held {
                 let result = work(database);
                 drop(held);
                 if result.as_ref().is_err_and(broken) && self.path.is_some() {
                     *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+                    if result.as_ref().is_err_and(is_full) && self.give_up_room() {
+                        continue;
+                    }
                 }
                 return result;
             }
             drop(held);
             self.reopen()?;
+        }
+    }
+
+    fn spare(&self) -> Option<PathBuf> {
+        self.path.as_ref().map(|path| path.with_extension("spare"))
+    }
+
+    /// Gives up what was held back, if there is any.
+    fn give_up_room(&self) -> bool {
+        self.held_back.store(false, Ordering::Relaxed);
+        self.spare().is_some_and(|spare| fs::remove_file(spare).is_ok())
+    }
+
+    /// Holds back some room, if there is enough.
+    fn hold_back(&self) {
+        let Some(spare) = self.spare().filter(|_| !self.held_back.load(Ordering::Relaxed)) else { return };
+        let made = File::options().create(true).truncate(false).write(true).open(&spare).and_then(|file| {
+            Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, HELD_BACK)?)
+        });
+        match made {
+            Ok(()) => self.held_back.store(true, Ordering::Relaxed),
+            Err(_) => drop(fs::remove_file(&spare)),
         }
     }
 
@@ -88,6 +122,7 @@ impl Held {
     /// must still be recorded. A file system that cannot do this goes without.
     pub fn reserve(&self) {
         let Some(path) = &self.path else { return };
+        self.hold_back();
         let Ok(length) = fs::metadata(path).map(|metadata| metadata.len()) else { return };
         if self.reserved.swap(length, Ordering::Relaxed) < length
             && let Ok(file) = File::options().write(true).open(path)
@@ -95,6 +130,12 @@ impl Held {
             let _ = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length);
         }
     }
+}
+
+/// Whether the disk is full.
+fn is_full(error: &StoreError) -> bool {
+    let StoreError::Database(error) = error else { return false };
+    matches!(&**error, redb::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull)
 }
 
 /// Whether the database refuses everything from now on.

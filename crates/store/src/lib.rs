@@ -79,10 +79,11 @@ impl Store {
         Table { store: self.clone(), name, records: PhantomData }
     }
 
-    /// Runs `change` and commits all that it wrote, or nothing. `change` must not ask the store by another way.
+    /// Runs `change` and commits all that it wrote, or nothing. `change` must not ask the store by another way. It is run
+    /// again where the disk was full and there was room held back for that.
     pub fn write<R>(
         &self,
-        change: impl FnOnce(&mut Transaction) -> Result<R, StoreError>,
+        mut change: impl FnMut(&mut Transaction) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         self.held.with(|database| {
             let mut transaction = Transaction { inner: database.begin_write()? };
@@ -152,7 +153,7 @@ impl<T> Table<T> {
 impl<T: Serialize + DeserializeOwned> Table<T> {
     /// One record.
     pub fn get(&self, key: &str) -> Result<Option<T>, StoreError> {
-        self.read(None, |table| {
+        self.read(|table| {
             let Some(bytes) = table.get(key)? else { return Ok(None) };
             serde_json::from_slice(bytes.value()).map(Some).map_err(|source| self.unreadable(key, source))
         })
@@ -160,7 +161,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     /// Every record with its key, in the order of the keys.
     pub fn list(&self) -> Result<Vec<(String, T)>, StoreError> {
-        self.read(Vec::new(), |table| {
+        self.read(|table| {
             let mut records = Vec::new();
             for entry in table.iter()? {
                 let (key, bytes) = entry?;
@@ -182,15 +183,14 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         self.store.write(|transaction| transaction.delete(self, key))
     }
 
-    /// Reads from the table; `nothing` if it was never written.
-    fn read<R>(
+    /// Reads from the table; nothing if it was never written.
+    fn read<R: Default>(
         &self,
-        nothing: R,
-        look: impl FnOnce(&redb::ReadOnlyTable<&'static str, &'static [u8]>) -> Result<R, StoreError>,
+        look: impl Fn(&redb::ReadOnlyTable<&'static str, &'static [u8]>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         self.store.held.with(|database| match database.begin_read()?.open_table(self.definition()) {
             Ok(table) => look(&table),
-            Err(TableError::TableDoesNotExist(_)) => Ok(nothing),
+            Err(TableError::TableDoesNotExist(_)) => Ok(R::default()),
             Err(error) => Err(error.into()),
         })
     }
