@@ -46,6 +46,7 @@ mod operator;
 mod package;
 mod plugin_networks;
 mod plugins;
+mod policy;
 mod quickstart;
 mod registry;
 mod remote_networks;

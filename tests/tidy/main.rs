@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 5] = [
     &["contract", "api", "store", "template"],
     &["wire", "image", "netlink", "runtime"],
     &["sdk", "host"],
-    &["engine", "drivers", "cni", "testkit"],
+    &["engine", "drivers", "policy", "cni", "testkit"],
     &["daemon", "pintle"],
 ];
 

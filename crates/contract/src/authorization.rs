@@ -48,6 +48,21 @@ pub struct Request {
     pub body: Body,
     /// The client's certificates, its own first, each as DER.
     pub peer_certificates: Vec<Vec<u8>>,
+    /// The process that asks, on a unix socket. Docker's protocol has no place for it, so plugins are not told.
+    pub peer: Option<Peer>,
+}
+
+/// A process at the other end of a unix socket, as the kernel knew it when it connected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// Its user.
+    pub uid: u32,
+    /// The user's name on this host; empty if it has none.
+    pub name: String,
+    /// Its group.
+    pub gid: u32,
+    /// Its number; 0 where it is in a PID name space that the engine cannot see.
+    pub pid: u32,
 }
 
 /// What the engine is about to answer. Nothing of it has been sent.

@@ -1,7 +1,6 @@
 //! Building the parts in the order in which they depend on each other, and bringing up what was wanted.
 
 use std::{
-    collections::BTreeMap,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -132,7 +131,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     // Before any request could release one: what exists is what holds plugins.
     host.replace_leases([volumes.holders(), networks.holders()].concat());
     let authorization = Authorization::new(
-        Arc::new(HostAuthorizers::new(host.clone(), BTreeMap::new())),
+        Arc::new(HostAuthorizers::new(host.clone(), builtins::authorizers(config.policy.as_ref())?)),
         config.authorization_plugins.clone(),
         Limits::default(),
     );

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::Context;
-use pintle_contract::{DriverError, IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{Authorizer, DriverError, IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
 use pintle_drivers::{Bridge, Cni, Ipam, Local, Overlay, Plain, Sublink, cni, logs};
 use pintle_netlink::Namespace;
 
@@ -28,6 +28,17 @@ pub(crate) fn log_driver_names() -> Vec<&'static str> {
 pub(crate) fn log_drivers(data_root: &Path) -> BTreeMap<String, Arc<dyn LogDriver>> {
     let drivers = logs::drivers(&data_root.join("log-files"));
     drivers.into_iter().map(|(name, driver)| (name.to_owned(), driver)).collect()
+}
+
+/// The authorizer `policy`, if there is something that it can decide by.
+pub(crate) fn authorizers(
+    policy: Option<&pintle_policy::Settings>,
+) -> anyhow::Result<BTreeMap<String, Arc<dyn Authorizer>>> {
+    let Some(settings) = policy else { return Ok(BTreeMap::new()) };
+    let policy =
+        pintle_policy::Policy::open(settings.clone()).map_err(|why| anyhow::anyhow!("the policy: {why}"))?;
+    policy.follow();
+    Ok(BTreeMap::from([("policy".to_owned(), Arc::new(policy) as Arc<dyn Authorizer>)]))
 }
 
 /// The volume driver `local`.

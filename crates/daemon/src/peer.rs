@@ -21,6 +21,17 @@ impl From<UCred> for Process {
     }
 }
 
+/// A user's name, as this host's file has it.
+pub(crate) fn user_name(uid: u32) -> Option<String> {
+    let file = std::fs::read_to_string("/etc/passwd").ok()?;
+    let wanted = uid.to_string();
+    file.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == wanted).then(|| name.to_owned())
+    })
+}
+
 /// A client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Peer {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::client::{Selection, TlsFiles};
 use crate::commands::{
-    Done, audit, completion, container, image, inspect, network, oci, plugin, runtime, system, volume,
+    Done, audit, completion, container, image, inspect, network, oci, plugin, policy, runtime, system, volume,
 };
 use crate::context::Context;
 use crate::credentials::ConfigFile;
@@ -171,6 +171,9 @@ pub enum Command {
     Runtime(runtime::RuntimeCommand),
     /// Be an OCI runtime for another engine, by runc's command line
     Oci(Box<oci::Oci>),
+    /// Try and serve policies of authorization
+    #[command(subcommand)]
+    Policy(Box<policy::PolicyCommand>),
     /// Check audit trails
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -275,6 +278,7 @@ impl Command {
             Self::Image(c) => Box::pin(c.run(context)).await,
             Self::Container(c) => Box::pin(c.run(context)).await,
             Self::Runtime(c) => Box::pin(c.run(context)).await,
+            Self::Policy(c) => Box::pin(c.run()).await,
             Self::Audit(c) => c.run(),
             Self::System(c) => Box::pin(c.run(context)).await,
             Self::Run(c) => Box::pin(c.run(context)).await,
@@ -360,7 +364,7 @@ mod tests {
             network prune,network connect,network disconnect,image ls,image pull,image push,image load,image save,image import,image tag,image rm,\
             image inspect,image history,image prune,image build,build,commit,container commit,images,pull,push,load,save,import,tag,rmi,history,run,create,\
             start,stop,kill,restart,rename,rm,ps,container ls,container ps,container list,inspect,logs,log-drivers,exec,attach,\
-            cp,export,top,wait,runtime ls,runtime list,runtime inspect,runtime check,audit verify,container prune,pause,unpause,stats,update,port,system info,system df,system events,\
+            cp,export,top,wait,runtime ls,runtime list,runtime inspect,runtime check,audit verify,policy check,policy explain,policy ls,policy list,policy replay,policy serve,policy show,policy test,container prune,pause,unpause,stats,update,port,system info,system df,system events,\
             version,info,events,login,logout,completion,man,quickstart,daemon"
             .split(',')
         {

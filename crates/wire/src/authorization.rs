@@ -88,6 +88,7 @@ impl Call {
             headers: root.string_map("RequestHeaders")?,
             body: decode_body(&root, "RequestBody")?,
             peer_certificates: decode_certificates(&root)?,
+            peer: None,
         };
         Ok(match method {
             Method::Request => Self::Request(request),

@@ -115,7 +115,7 @@ proptest! {
     ) {
         let request = Request {
             user, authentication: "TLS".into(), method: "POST".into(), uri, headers: heads.0, body: bodies.0,
-            peer_certificates,
+            peer_certificates, peer: None,
         };
         let answer = Answer { status, headers: heads.1, body: bodies.1 };
         for call in [Call::Request(request.clone()), Call::Answer(request, answer)] {

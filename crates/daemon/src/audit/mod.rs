@@ -10,10 +10,9 @@ mod trail;
 mod verify;
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -30,7 +29,7 @@ pub use self::verify::{Broken, Sound, verify};
 use self::{redact::Redaction, trail::Trail};
 use crate::{
     http::{Call, router::Route},
-    peer::Peer,
+    peer::{Peer, user_name},
     status::Failure,
 };
 
@@ -71,7 +70,6 @@ pub(crate) struct Audit {
     redaction: Redaction,
     queue: mpsc::Sender<Line>,
     counts: Arc<Counts>,
-    users: Mutex<BTreeMap<u32, Option<String>>>,
 }
 
 /// What became of lines.
@@ -102,13 +100,8 @@ impl Audit {
             .name("audit".to_owned())
             .spawn(move || write(trail, lines, &counting))
             .map_err(|error| format!("the audit trail's writer: {error}"))?;
-        let audit = Self {
-            settings: settings.clone(),
-            redaction: Redaction::new(&settings.redact),
-            queue,
-            counts,
-            users: Mutex::default(),
-        };
+        let audit =
+            Self { settings: settings.clone(), redaction: Redaction::new(&settings.redact), queue, counts };
         let mut start = event("start");
         start.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         start.insert("chain".into(), chain.into());
@@ -155,7 +148,7 @@ impl Audit {
         let id = format!("{:016x}", rand::random::<u64>());
         let mut fields = event("request");
         fields.insert("id".into(), id.clone().into());
-        fields.insert("who".into(), self.who(&call.head.peer));
+        fields.insert("who".into(), Self::who(&call.head.peer));
         fields.insert("method".into(), call.head.method.as_str().into());
         fields.insert("uri".into(), self.redaction.target(&call.head.uri.to_string()).into());
         fields.insert("route".into(), route.pattern().into());
@@ -221,7 +214,7 @@ impl Audit {
         }
     }
 
-    fn who(&self, peer: &Peer) -> Value {
+    fn who(peer: &Peer) -> Value {
         let mut who = Map::new();
         let mut put = |key: &str, value: Value| drop(who.insert(key.to_owned(), value));
         if !peer.common_name.is_empty() {
@@ -232,7 +225,7 @@ impl Audit {
             put("names", peer.other_names().into());
         }
         if let Some(process) = peer.process {
-            if let Some(name) = self.user(process.uid) {
+            if let Some(name) = user_name(process.uid) {
                 put("name", name.into());
             }
             put("uid", process.uid.into());
@@ -249,21 +242,6 @@ impl Audit {
             put("recovery", true.into());
         }
         Value::Object(who)
-    }
-
-    /// The user's name, as this host's file has it.
-    fn user(&self, uid: u32) -> Option<String> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let look = || {
-            let file = std::fs::read_to_string("/etc/passwd").ok()?;
-            let wanted = uid.to_string();
-            file.lines().find_map(|line| {
-                let mut fields = line.split(':');
-                let name = fields.next()?;
-                (fields.nth(1)? == wanted).then(|| name.to_owned())
-            })
-        };
-        users.entry(uid).or_insert_with(look).clone()
     }
 }
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName};
-use pintle_contract::authorization::{Body, Request};
+use pintle_contract::authorization::{Body, Peer, Request};
 
-use crate::http::Call;
+use crate::{
+    http::Call,
+    peer::{Process, user_name},
+};
 
 /// What Docker never shows, and what Go's server takes out of the headers of a request.
 const UNSEEN: [&str; 5] =
@@ -28,6 +31,12 @@ pub(super) fn request(call: &Call, body: Body) -> Request {
         headers,
         body,
         peer_certificates: head.peer.certificates.clone(),
+        peer: head.peer.process.map(|Process { uid, gid, pid }| Peer {
+            uid,
+            name: user_name(uid).unwrap_or_default(),
+            gid,
+            pid,
+        }),
     }
 }
 

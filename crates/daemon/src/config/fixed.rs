@@ -34,6 +34,7 @@ fixed! {
     authorization_recovery_socket = "authorization-recovery-socket",
     metrics_addr = "metrics-addr",
     audit = "audit",
+    policy = "policy",
     cdi_spec_dirs = "cdi-spec-dirs",
     cgroup_parent = "cgroup-parent",
     log_driver = "log-driver",

@@ -14,6 +14,7 @@ mod seccomp;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 pub use address::Address;
@@ -84,6 +85,8 @@ pub struct Config {
     pub known: Known,
     /// Seconds that a shutdown may take.
     pub shutdown_timeout: i64,
+    /// What the authorizer that is linked in decides by.
+    pub policy: Option<pintle_policy::Settings>,
     /// The trail of requests.
     pub audit: Option<crate::audit::Settings>,
     /// Where metrics are served over HTTP, besides the socket for plugins.
@@ -318,6 +321,7 @@ impl Config {
                 socket => Some(absolute("authorization-recovery-socket", socket, "")?),
             },
             audit,
+            policy: raw.policy.map(policy).transpose()?,
             metrics_addr: raw.metrics_addr.filter(|address| !address.is_empty()),
             restart_unhealthy_plugins: raw.restart_unhealthy_plugins.unwrap_or_default(),
             warnings,
@@ -365,6 +369,26 @@ fn more_logs(
     let config =
         |entry: raw::LogEntry| containers::LogConfig { driver: entry.driver, options: entry.options };
     Ok(entries.into_iter().map(|(name, entry)| (name, config(entry))).collect())
+}
+
+/// `policy` with its defaults.
+fn policy(entry: raw::PolicyEntry) -> Result<pintle_policy::Settings, String> {
+    let defaults = pintle_policy::Settings::default();
+    if entry.sources.is_empty() {
+        return Err(
+            "policy.sources: it must name files, folders or ready policies (see `pintle policy list`)"
+                .to_owned(),
+        );
+    }
+    let timeout = entry.decision_timeout_ms.map_or(Ok(defaults.timeout), |limit| match limit {
+        1..=10_000 => Ok(Duration::from_millis(limit)),
+        _ => Err(format!("invalid policy.decision-timeout-ms {limit}: it must be from 1 to 10000")),
+    });
+    Ok(pintle_policy::Settings {
+        sources: entry.sources,
+        package: entry.package.unwrap_or(defaults.package),
+        timeout: timeout?,
+    })
 }
 
 /// `audit` with its defaults.

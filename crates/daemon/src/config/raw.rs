@@ -52,6 +52,18 @@ pub struct LogEntry {
     pub options: StringMap,
 }
 
+/// `policy`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PolicyEntry {
+    /// Files, folders, and names of ready policies.
+    pub sources: Vec<String>,
+    /// The package that decides: docker.authz.
+    pub package: Option<String>,
+    /// What a decision may take, in milliseconds: 100.
+    pub decision_timeout_ms: Option<u64>,
+}
+
 /// `audit`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -270,6 +282,7 @@ settings! {
     authorization_recovery_socket: String = "authorization-recovery-socket";
     metrics_addr: String = "metrics-addr";
     audit: AuditEntry = "audit";
+    policy: PolicyEntry = "policy";
     // Refused when they ask for what is not there: to ignore these would be to lie about safety.
     userns_remap: String = "userns-remap";
     selinux_enabled: bool = "selinux-enabled";

@@ -47,6 +47,10 @@ const FILE_ONLY: &[(&str, &str)] = &[
         "Drivers that take every container's lines besides its own, by name: `{\"audit\": {\"driver\": \"syslog\", \"options\": {…}}}`",
     ),
     (
+        "policy",
+        "What the built-in authorizer `policy` decides by: `sources`, `package`, `decision-timeout-ms`; files are followed",
+    ),
+    (
         "audit",
         "A trail of every request and what was decided: `file`, `max-size`, `max-file`, `required`, `bodies`, `redact`, `exclude`",
     ),

@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod network;
 pub mod oci;
 pub mod plugin;
+pub mod policy;
 pub mod prompt;
 pub mod runtime;
 pub mod system;

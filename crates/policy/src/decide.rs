@@ -1,0 +1,385 @@
+//! From a policy and an input to a verdict, and why.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use regorus::{Engine, Value as Rego, utils::limits::ExecutionTimerConfig};
+use serde_json::Value;
+
+use crate::{Settings, files::Sources};
+
+/// What a client is told where the policy does not say more; the words of Open Policy Agent's plugin.
+const REJECTED: &str = "request rejected by administrative policy";
+/// Engines that are kept for decisions to come.
+const IDLE: usize = 16;
+/// How often the time is looked at, in steps of the evaluation.
+const STEPS: NonZeroU32 = NonZeroU32::new(64).expect("it is not zero");
+
+/// What is decided about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Whether a request is carried out.
+    Request,
+    /// Whether its answer is sent.
+    Answer,
+}
+
+/// A verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it goes on.
+    pub allow: bool,
+    /// What the client is told if it does not.
+    pub message: String,
+    /// The rule that decided: `deny`, `allow`, or none that refused.
+    pub rule: &'static str,
+}
+
+/// A decision, and what it came of.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    /// The decision.
+    pub decision: Decision,
+    /// What `deny`, `allow` and `deny_response` were, as far as they are there.
+    pub values: Vec<(&'static str, Value)>,
+    /// Each file, with the lines that were true or reached, from 1.
+    pub reached: Vec<(String, String, Vec<usize>)>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What became of a test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tested {
+    /// `data.docker.authz_test.test_x`.
+    pub name: String,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A policy that was understood.
+pub struct Rules {
+    prototype: Mutex<Engine>,
+    idle: Mutex<Vec<Engine>>,
+    deny: Option<String>,
+    allow: Option<String>,
+    deny_response: Option<String>,
+    timeout: Duration,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules").field("deny", &self.deny).field("allow", &self.allow).finish_non_exhaustive()
+    }
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string().trim().to_owned()
+}
+
+/// Reads policies in today's Rego, or else in that of before version 1.
+fn add(engine: &mut Engine, policies: &[(String, String)]) -> Result<Vec<String>, String> {
+    let mut packages = Vec::new();
+    for (name, text) in policies {
+        engine.set_rego_v0(false);
+        let added = engine.add_policy(name.clone(), text.clone()).or_else(|error| {
+            engine.set_rego_v0(true);
+            engine.add_policy(name.clone(), text.clone()).map_err(|_| error)
+        });
+        packages.push(added.map_err(said)?);
+    }
+    engine.set_rego_v0(false);
+    Ok(packages)
+}
+
+fn engine(sources: &Sources) -> Result<Engine, String> {
+    let mut engine = Engine::new();
+    // A built-in function that fails makes its rule undefined, as everywhere else.
+    engine.set_strict_builtin_errors(false);
+    add(&mut engine, &sources.policies)?;
+    for (name, document) in &sources.data {
+        let failed = |error| format!("{name}: {}", said(error));
+        let document = Rego::from_json_str(&document.to_string()).map_err(failed)?;
+        engine.add_data(document).map_err(failed)?;
+    }
+    Ok(engine)
+}
+
+impl Rules {
+    /// Understands policies.
+    ///
+    /// # Errors
+    /// Where they make no sense, or do not say what is decided by.
+    pub fn load(sources: &Sources, settings: &Settings) -> Result<Self, String> {
+        let mut engine = engine(sources)?;
+        engine.set_execution_timer_config(ExecutionTimerConfig {
+            limit: settings.timeout,
+            check_interval: STEPS,
+        });
+        engine.set_input(Rego::new_object());
+        // What is wrong with any rule is found by asking them all once; a rule that is not there is not one of these.
+        let has = |engine: &mut Engine, rule: &str| {
+            let path = format!("data.{}.{rule}", settings.package);
+            match engine.eval_rule(path.clone()) {
+                Ok(_) => Ok(Some(path)),
+                Err(error) if said(&error).contains("not a valid rule path") => Ok(None),
+                Err(error) if said(&error).contains("time") => Ok(Some(path)),
+                Err(error) => Err(said(error)),
+            }
+        };
+        let (deny, allow) = (has(&mut engine, "deny")?, has(&mut engine, "allow")?);
+        let deny_response = has(&mut engine, "deny_response")?;
+        if deny.is_none() && allow.is_none() {
+            return Err(format!(
+                "the package {0} has no rule `deny` and no rule `allow`, so nothing decides",
+                settings.package
+            ));
+        }
+        let timeout = settings.timeout;
+        Ok(Self {
+            prototype: Mutex::new(engine),
+            idle: Mutex::default(),
+            deny,
+            allow,
+            deny_response,
+            timeout,
+        })
+    }
+
+    /// Whether answers are judged at all.
+    pub fn judges_answers(&self) -> bool {
+        self.deny_response.is_some()
+    }
+
+    /// The rules that decide, by their paths.
+    pub fn paths(&self) -> Vec<&str> {
+        [&self.deny, &self.allow, &self.deny_response].into_iter().flatten().map(String::as_str).collect()
+    }
+
+    fn take(&self) -> Engine {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| self.prototype.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Decides.
+    ///
+    /// # Errors
+    /// When the policy cannot be evaluated within its time: nobody allowed anything then.
+    pub fn decide(&self, input: &Value, outcome: Outcome) -> Result<Decision, String> {
+        let input = Rego::from_json_str(&input.to_string()).map_err(said)?;
+        let mut engine = self.take();
+        engine.set_input(input);
+        let decision = self.evaluate(&mut engine, outcome, &mut |_, _| {});
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if decision.is_ok() && idle.len() < IDLE {
+            idle.push(engine);
+        }
+        decision
+    }
+
+    fn evaluate(
+        &self,
+        engine: &mut Engine,
+        outcome: Outcome,
+        note: &mut dyn FnMut(&'static str, &Value),
+    ) -> Result<Decision, String> {
+        let mut value = |rule: &'static str, path: &str| -> Result<Value, String> {
+            let value = engine.eval_rule(path.to_owned()).map_err(said)?;
+            let value = if value == Rego::Undefined {
+                Value::Null
+            } else {
+                serde_json::to_value(&value).map_err(said)?
+            };
+            note(rule, &value);
+            Ok(value)
+        };
+        let allowed = |rule| Ok(Decision { allow: true, message: String::new(), rule });
+        let (rule, denies) = match outcome {
+            Outcome::Request => ("deny", &self.deny),
+            Outcome::Answer => ("deny_response", &self.deny_response),
+        };
+        if let Some(path) = denies {
+            let messages = messages(&value(rule, path)?);
+            if !messages.is_empty() {
+                return Ok(Decision { allow: false, message: messages.join("; "), rule });
+            }
+        }
+        match &self.allow {
+            Some(path) if outcome == Outcome::Request => match value("allow", path)? {
+                Value::Bool(true) => allowed("allow"),
+                _ => Ok(Decision { allow: false, message: REJECTED.to_owned(), rule: "allow" }),
+            },
+            _ => allowed(""),
+        }
+    }
+
+    /// Decides, and says what came of each rule and which lines were reached.
+    ///
+    /// # Errors
+    /// As [`Rules::decide`].
+    pub fn explain(&self, input: &Value, outcome: Outcome) -> Result<Explained, String> {
+        let input = Rego::from_json_str(&input.to_string()).map_err(said)?;
+        let mut engine = self.prototype.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        engine.set_enable_coverage(true);
+        engine.clear_coverage_data();
+        engine.set_input(input);
+        let begun = Instant::now();
+        let mut values = Vec::new();
+        let decision =
+            self.evaluate(&mut engine, outcome, &mut |rule, value| values.push((rule, value.clone())))?;
+        let took = begun.elapsed();
+        let report = engine.get_coverage_report().map_err(said)?;
+        let reached = report
+            .files
+            .into_iter()
+            .map(|file| (file.path, file.code, file.covered.into_iter().map(|line| line as usize).collect()));
+        Ok(Explained { decision, values, reached: reached.collect(), took })
+    }
+
+    /// What a decision may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+/// Why a rule refuses: its texts, or the usual one where it only says that it does.
+fn messages(value: &Value) -> Vec<String> {
+    match value {
+        Value::Null | Value::Bool(false) => Vec::new(),
+        Value::Bool(true) => vec![REJECTED.to_owned()],
+        Value::String(text) => vec![text.clone()],
+        Value::Array(list) => list.iter().flat_map(messages).collect(),
+        Value::Object(map) => match map.get("msg").or_else(|| map.get("message")) {
+            Some(Value::String(text)) => vec![text.clone()],
+            // A rule with keys: `deny["why"] { … }`.
+            _ => map.keys().cloned().collect(),
+        },
+        Value::Number(number) => vec![number.to_string()],
+    }
+}
+
+/// Runs every rule whose name begins with `test_`, in policies and in files of tests. One that is true has passed.
+///
+/// # Errors
+/// When they cannot be understood.
+pub fn test(sources: &Sources) -> Result<Vec<Tested>, String> {
+    let mut engine = engine(sources)?;
+    let mut packages = add(&mut engine, &sources.tests)?;
+    packages.extend(engine.get_packages().map_err(said)?);
+    packages.sort();
+    packages.dedup();
+    let mut names = Vec::new();
+    for (_, text) in sources.tests.iter().chain(&sources.policies) {
+        let package = text.lines().find_map(|line| line.trim().strip_prefix("package "));
+        let Some(package) = package.map(str::trim) else { continue };
+        for line in text.lines().filter(|line| line.starts_with("test_")) {
+            let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
+            let name = format!("data.{package}.{}", line.get(..end).unwrap_or_default());
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    let run = |name: String| {
+        let begun = Instant::now();
+        engine.set_input(Rego::new_object());
+        let failure = match engine.eval_rule(name.clone()) {
+            Ok(value) if value == Rego::from(true) => None,
+            Ok(Rego::Undefined) => Some("it is not true".to_owned()),
+            Ok(value) => Some(format!("it is {value}")),
+            Err(error) => Some(said(error)),
+        };
+        Tested { name, failure, took: begun.elapsed() }
+    };
+    Ok(names.into_iter().map(run).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::READY;
+
+    fn rules(text: &str) -> Result<Rules, String> {
+        let sources =
+            Sources { policies: vec![("p.rego".to_owned(), text.to_owned())], ..Sources::default() };
+        Rules::load(&sources, &Settings::default())
+    }
+
+    fn verdict(text: &str, input: Value) -> (bool, String) {
+        let decision = rules(text).unwrap().decide(&input, Outcome::Request).unwrap();
+        (decision.allow, decision.message)
+    }
+
+    #[test]
+    fn deny_goes_before_allow_and_silence_allows_nothing() {
+        let both = "package docker.authz\nallow if input.a\ndeny contains \"no b\" if input.b\ndeny contains \"no c\" if input.c";
+        assert_eq!(verdict(both, json!({"a": true})), (true, String::new()));
+        assert_eq!(verdict(both, json!({})), (false, REJECTED.to_owned()));
+        assert_eq!(verdict(both, json!({"a": true, "b": 1, "c": 1})), (false, "no b; no c".to_owned()));
+        let only_deny = "package docker.authz\ndeny := \"it is late\" if input.late";
+        assert!(verdict(only_deny, json!({})).0);
+        assert_eq!(verdict(only_deny, json!({"late": true})), (false, "it is late".to_owned()));
+    }
+
+    #[test]
+    fn policies_of_before_version_1_and_opas_plugin_run() {
+        let old = "package docker.authz\ndefault allow = false\nallow { not deny }\n\
+                   deny { input.Body.HostConfig.SecurityOpt[_] == \"seccomp:unconfined\" }";
+        assert!(verdict(old, json!({"Body": {}})).0);
+        let refused = verdict(old, json!({"Body": {"HostConfig": {"SecurityOpt": ["seccomp:unconfined"]}}}));
+        assert_eq!(refused, (false, REJECTED.to_owned()));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said_with_its_place() {
+        let broken = rules("package docker.authz\nallow if {\n  input.x ==\n}\n").unwrap_err();
+        assert!(broken.contains("p.rego:4"), "{broken}");
+        assert!(rules("package docker.other\nallow := true").unwrap_err().contains("nothing decides"));
+    }
+
+    #[test]
+    fn a_decision_has_a_time() {
+        let slow = rules(
+            "package docker.authz\ndeny contains \"found\" if {\n some a in numbers.range(1, 3000)\n some b in numbers.range(1, 3000)\n a * b == 0 - 1\n}",
+        );
+        let begun = Instant::now();
+        let said = match slow {
+            Ok(rules) => rules.decide(&json!({}), Outcome::Request).unwrap_err(),
+            Err(said) => said,
+        };
+        assert!(said.contains("time") && begun.elapsed() < Duration::from_secs(5), "{said}");
+    }
+
+    #[test]
+    fn it_is_explained_by_lines() {
+        let rules =
+            rules("package docker.authz\ndeny contains \"no\" if {\n input.a\n input.b\n}\n").unwrap();
+        let explained = rules.explain(&json!({"a": true}), Outcome::Request).unwrap();
+        assert!(explained.decision.allow);
+        let (_, _, lines) = &explained.reached[0];
+        assert!(lines.contains(&3), "{lines:?}");
+    }
+
+    #[test]
+    fn ready_policies_pass_their_tests() {
+        for ready in READY {
+            let sources = Sources::read(&[ready.name.to_owned()]).unwrap();
+            let tested = test(&sources).unwrap();
+            assert!(tested.len() >= 3, "{} has {} tests", ready.name, tested.len());
+            for one in tested {
+                assert_eq!(one.failure, None, "{}", one.name);
+            }
+            assert!(!ready.about().is_empty());
+        }
+        // All of them together.
+        let all: Vec<String> = READY.iter().map(|ready| ready.name.to_owned()).collect();
+        Rules::load(&Sources::read(&all).unwrap(), &Settings::default()).unwrap();
+    }
+}

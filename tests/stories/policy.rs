@@ -1,0 +1,167 @@
+//! Policies in Rego: linked into the engine, beside dockerd as a plugin, and tried on what was recorded.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::harness::{Client, Engine, Kind, PINTLE, eventually};
+
+/// The engine asks the policy that is linked in; its files are followed, and what makes no sense is not taken.
+#[test]
+fn a_policy_decides_and_its_files_are_followed() {
+    let mut engine = Engine::prepared(Kind::Pintle, Client::Docker, &[]);
+    let rules = engine.dir.join("rules");
+    fs::create_dir(&rules).unwrap();
+    let file = rules.join("names.rego");
+    let names = |word: &str| {
+        format!(
+            "package docker.authz\ndeny contains message if {{\n  input.Route == \"/volumes/create\"\n  \
+             startswith(input.Body.Name, \"{word}\")\n  message := sprintf(\"%s is no name for %s\", [input.Body.Name, input.Peer.Name])\n}}\n"
+        )
+    };
+    fs::write(&file, names("bad")).unwrap();
+    fs::write(rules.join("data.json"), json!({"mounts": ["/srv/none"]}).to_string()).unwrap();
+    let settings = json!({
+        "authorization-plugins": ["policy"],
+        "policy": {"sources": ["no-privileges", "mounts", rules]}
+    });
+    let config = engine.dir.join("daemon.json");
+    fs::write(&config, settings.to_string()).unwrap();
+    engine.also(&["--config-file", &config.display().to_string()]);
+    engine.boot(&[]);
+    engine.busybox("bb");
+    assert_eq!(engine.sh("docker run --rm --network none bb echo allowed").ok(), "allowed");
+    for (what, why) in [
+        ("docker run --rm --privileged bb true", "privileged containers are not allowed"),
+        ("docker run --rm --pid host bb true", "the host's namespace is not allowed: PidMode"),
+        ("docker run --rm --cap-add SYS_ADMIN bb true", "the capability SYS_ADMIN is not allowed"),
+        ("ln -s /etc link && docker run --rm -v $PWD/link:/d bb true", "may not be mounted"),
+        ("docker volume create bad-1", "bad-1 is no name for root"),
+    ] {
+        let said = engine.sh(what).fails();
+        assert!(
+            said.contains("authorization denied by plugin policy: ") && said.contains(why),
+            "{what}: {said}"
+        );
+    }
+    assert_eq!(engine.sh("docker ps -aq").ok(), "");
+
+    // Something that makes no sense, and then something that does.
+    fs::write(&file, "package docker.authz\ndeny contains if {").unwrap();
+    eventually("the complaint", Duration::from_secs(20), || {
+        engine.daemon_log().contains("the policy that was in force stays in force")
+            && engine.daemon_log().contains("names.rego:2")
+    });
+    engine.sh("docker volume create bad-2").fails();
+    fs::write(&file, names("worse")).unwrap();
+    eventually("the new rule", Duration::from_secs(20), || engine.sh("docker volume create bad-3").code == 0);
+    engine.sh("docker volume create worse").fails();
+    engine.sh("docker run --rm --privileged bb true").fails();
+
+    // An engine whose policy makes no sense does not start.
+    engine.kill();
+    fs::write(&file, "package docker.authz\ndeny contains if {").unwrap();
+    engine.spawn(&[]);
+    eventually("the engine to give up", Duration::from_secs(20), || !engine.alive());
+    assert!(engine.daemon_log().contains("the policy: "), "{}", engine.daemon_log());
+}
+
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The founding document's example, with its variables, in front of a real dockerd.
+#[test]
+fn dockerd_asks_a_policy_that_is_served() {
+    let name = format!("pintle-policy-{}", std::process::id());
+    let mut engine = Engine::prepared(Kind::Dockerd, Client::Docker, &["--authorization-plugin", &name]);
+    let log = engine.dir.join("decisions");
+    let served = Command::new(PINTLE)
+        .args(["policy", "serve", "--name", &name, "commands"])
+        .env("ADMIN_USERS", "ann,bob")
+        .env("RESTRICTED_COMMANDS", "volumes,networks")
+        .env("AUTH_LOG_PATH", &log)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let served = Served(served);
+    let socket = format!("/run/docker/plugins/{name}.sock");
+    eventually("the plugin to listen", Duration::from_secs(20), || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    });
+    engine.boot(&[]);
+    engine.sh("docker ps").ok();
+    let said = engine.sh("docker volume ls").fails();
+    assert!(
+        said.contains(&format!("authorization denied by plugin {name}: User  not authorized to run volumes")),
+        "{said}"
+    );
+    let written = fs::read_to_string(&log).unwrap();
+    assert!(
+        written.lines().any(|line| line.contains("/volumes") && line.contains("\"allowed\":false")),
+        "{written}"
+    );
+    engine.stop();
+    drop(served);
+    let _ = fs::remove_file(socket);
+}
+
+/// A policy is tried on what an engine without it recorded, explained, and tested.
+#[test]
+fn a_policy_is_tried_before_it_counts() {
+    let mut engine = Engine::prepared(Kind::Pintle, Client::Docker, &[]);
+    let config = engine.dir.join("daemon.json");
+    fs::write(&config, json!({"audit": {}}).to_string()).unwrap();
+    engine.also(&["--config-file", &config.display().to_string()]);
+    engine.boot(&[]);
+    engine.busybox("bb");
+    engine.sh("docker create --name fine bb true && docker create --name wild --privileged bb true").ok();
+    let trail = engine.dir.join("data/audit/audit.jsonl");
+    let said =
+        engine.sh(&format!("pintle policy replay --all --trail {} no-privileges", trail.display())).fails();
+    assert!(said.contains("name=wild: allow → deny: privileged containers are not allowed"), "{said}");
+    let said = engine
+        .sh(&format!("pintle policy replay --trail {} no-privileges | tail -n 1", trail.display()))
+        .ok();
+    assert!(said.ends_with(" requests, 1 with another verdict"), "{said}");
+
+    let input =
+        json!({"Method": "POST", "Route": "/containers/create", "Body": {"HostConfig": {"PidMode": "host"}}});
+    fs::write(engine.dir.join("input.json"), input.to_string()).unwrap();
+    let ran = engine.sh("pintle policy explain -i input.json no-privileges");
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("deny by deny ("), "{}", ran.stdout);
+    assert!(ran.stdout.contains("│ \thost_config[kind] == \"host\""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("  \tplain := trim_prefix"), "{}", ran.stdout);
+
+    assert_eq!(engine.sh("pintle policy check images limits").ok(), "OK: decides by data.docker.authz.deny");
+    // Each by itself: its tests know of no other.
+    let each = "for name in $(pintle policy ls -q); do pintle policy test $name || exit 1; done";
+    let said = engine.sh(each).ok();
+    assert!(
+        said.lines().count() >= 7 && said.lines().all(|line| line.ends_with(" passed, 0 failed")),
+        "{said}"
+    );
+    fs::write(
+        engine.dir.join("mine.rego"),
+        "package docker.authz\nallow := true\ntest_it if allow == false\n",
+    )
+    .unwrap();
+    let said = engine.sh("pintle policy test mine.rego");
+    assert!(said.code == 1 && said.stdout.contains("FAIL data.docker.authz.test_it"), "{}", said.stdout);
+    assert!(
+        engine
+            .sh("pintle policy check nothing")
+            .fails()
+            .contains("no policy of that name (there are commands, ")
+    );
+}
