@@ -35,6 +35,7 @@ mod kill_sweep;
 mod legacy;
 mod log_drivers;
 mod log_looking;
+mod log_plugins;
 mod logs;
 mod many;
 mod metrics;

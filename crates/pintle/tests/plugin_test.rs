@@ -8,7 +8,7 @@ use pintle_sdk::Server;
 use pintle_testkit::{
     authorization,
     faulty::{Faulty, Script},
-    ipam, network, volume,
+    ipam, log, network, volume,
 };
 
 /// Serves the drivers in a network namespace of the test's own, runs the command there, and says how it went.
@@ -43,16 +43,17 @@ fn all() -> Server {
         .and_ipam(ipam::ReferenceDriver::default())
         .and_volume(volume::ReferenceDriver::temporary().unwrap())
         .and_authorization(authorization::ReferenceAuthorizer)
+        .and_log(log::ReferenceLog::default())
 }
 
 #[test]
 fn a_plugin_of_every_kind_is_tested_as_each() {
     let (code, text) = put_to_the_test("", all, &[]);
     assert_eq!(code, 0, "{text}");
-    for interface in ["VolumeDriver:", "NetworkDriver:", "IpamDriver:", "authz:"] {
+    for interface in ["VolumeDriver:", "NetworkDriver:", "IpamDriver:", "authz:", "LogDriver:"] {
         assert!(text.lines().any(|line| line == interface), "{text}");
     }
-    assert_eq!(text.matches(" 0 failed,").count(), 4, "{text}");
+    assert_eq!(text.matches(" 0 failed,").count(), 5, "{text}");
 }
 
 #[test]

@@ -34,7 +34,7 @@
 //! stops it after the calls under way. What it writes to standard error is the plugin's log.
 //!
 //! Networks and addresses are served the same way ([`NetworkDriver`], [`serve_network`]; [`IpamDriver`],
-//! [`serve_ipam`]), and so are decisions on what clients may do ([`Authorizer`], [`serve_authorization`]); one program can be several of them on one socket: `Server::network(driver).and_ipam(other)`.
+//! [`serve_ipam`]), and so are decisions on what clients may do ([`Authorizer`], [`serve_authorization`]), and what takes containers' lines somewhere ([`LogDriver`], [`serve_log`]); one program can be several of them on one socket: `Server::network(driver).and_ipam(other)`.
 //!
 //! [`Server`] has the rest: other addresses, health, deadlines, stopping from code.
 
@@ -48,8 +48,9 @@ pub use listen::{Listen, SOCKET_DIR, SPEC_DIR};
 
 pub use ipnet;
 pub use pintle_contract::{
-    self as contract, Authorizer, CreateVolume, DriverError, ErrorKind, IpamDriver, MountId, NetworkDriver,
-    Scope, Value, Volume, VolumeCapabilities, VolumeDriver, authorization, ipam, network,
+    self as contract, Authorizer, CreateVolume, DriverError, ErrorKind, IpamDriver, LogDriver, LogEntry,
+    LogStream, MountId, NetworkDriver, Scope, Value, Volume, VolumeCapabilities, VolumeDriver, authorization,
+    ipam, log, network,
 };
 pub use program::run;
 pub use server::{Address, Running, ServeError, Server};
@@ -76,4 +77,11 @@ pub async fn serve_ipam(name: &str, driver: impl IpamDriver) -> Result<(), Serve
 /// Serves an authorizer as the plugin `name` until SIGTERM or SIGINT, where [`serve_volume`] does.
 pub async fn serve_authorization(name: &str, authorizer: impl Authorizer) -> Result<(), ServeError> {
     Server::authorization(authorizer).serve(Listen::auto(name)).await
+}
+
+/// Serves a log driver as the plugin `name` until SIGTERM or SIGINT, where [`serve_volume`] does.
+///
+/// No more of a container's lines is read than the driver has acknowledged, and what it fails to take is handed over again.
+pub async fn serve_log(name: &str, driver: impl LogDriver) -> Result<(), ServeError> {
+    Server::log(driver).serve(Listen::auto(name)).await
 }

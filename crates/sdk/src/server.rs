@@ -14,7 +14,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use pintle_contract::{Authorizer, DriverError, IpamDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{Authorizer, DriverError, IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
 use pintle_wire::CONTENT_TYPE;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     listen::{Bound, Listen, Listener},
-    service::{Answer, Service},
+    service::{Answer, Service, Streams},
 };
 
 /// How long a request's body may take to arrive.
@@ -122,6 +122,11 @@ impl Server {
         Self::new(Service { authorizer: Some(Arc::new(authorizer)), ..Service::default() })
     }
 
+    /// A log plugin.
+    pub fn log(driver: impl LogDriver) -> Self {
+        Self::new(Service { log: Some(Streams::new(Arc::new(driver))), ..Service::default() })
+    }
+
     /// A plugin that is both, by one driver.
     pub fn network_and_ipam(driver: impl NetworkDriver + IpamDriver) -> Self {
         let driver = Arc::new(driver);
@@ -153,6 +158,13 @@ impl Server {
     #[must_use]
     pub fn and_authorization(mut self, authorizer: impl Authorizer) -> Self {
         self.service.authorizer = Some(Arc::new(authorizer));
+        self
+    }
+
+    /// And logs, on the same socket.
+    #[must_use]
+    pub fn and_log(mut self, driver: impl LogDriver) -> Self {
+        self.service.log = Some(Streams::new(Arc::new(driver)));
         self
     }
 

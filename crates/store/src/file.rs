@@ -29,7 +29,7 @@ pub(crate) struct Held {
 }
 
 /// Room beside the file that is given up when there is no other: what makes room must be recorded, and may need some first.
-const HELD_BACK: u64 = 2 << 20;
+const HELD_BACK: u64 = 4 << 20;
 
 impl Held {
     pub fn memory() -> Result<Self, StoreError> {
@@ -97,9 +97,14 @@ impl Held {
         self.spare().is_some_and(|spare| fs::remove_file(spare).is_ok())
     }
 
-    /// Holds back some room, if there is enough.
+    /// Holds back some room, if there is plenty: to try where there is not would take it from everybody for a moment.
     fn hold_back(&self) {
         let Some(spare) = self.spare().filter(|_| !self.held_back.load(Ordering::Relaxed)) else { return };
+        let dir = spare.parent().unwrap_or(Path::new("."));
+        let free = rustix::fs::statvfs(dir).map_or(0, |facts| facts.f_bavail.saturating_mul(facts.f_frsize));
+        if free < 4 * HELD_BACK {
+            return;
+        }
         let made = File::options().create(true).truncate(false).write(true).open(&spare).and_then(|file| {
             Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, HELD_BACK)?)
         });

@@ -10,6 +10,7 @@ mod check;
 pub mod client;
 pub mod faulty;
 pub mod ipam;
+pub mod log;
 pub mod network;
 pub mod recorder;
 pub mod report;

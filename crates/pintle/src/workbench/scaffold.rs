@@ -19,6 +19,8 @@ pub enum Kind {
     Ipam,
     /// Authorization
     Authz,
+    /// Containers' lines
+    Log,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Network => "network",
             Self::Ipam => "ipam",
             Self::Authz => "authz",
+            Self::Log => "log",
         }
     }
 
@@ -44,6 +47,7 @@ impl Kind {
             Self::Network => "networkdriver",
             Self::Ipam => "ipamdriver",
             Self::Authz => "authz",
+            Self::Log => "logdriver",
         }
     }
 
@@ -54,6 +58,7 @@ impl Kind {
             Self::Network => "a network plugin",
             Self::Ipam => "an IPAM plugin",
             Self::Authz => "an authorization plugin",
+            Self::Log => "a log plugin",
         }
     }
 
@@ -64,6 +69,7 @@ impl Kind {
             Self::Network => format!("pintle network create -d {name} net"),
             Self::Ipam => format!("pintle network create --ipam-driver {name} net"),
             Self::Authz => format!("pintle daemon --authorization-plugin {name}"),
+            Self::Log => format!("pintle run --log-driver {name} alpine echo hello"),
         }
     }
 
@@ -75,6 +81,9 @@ impl Kind {
             }
             Self::Network => {
                 "  // It makes links where the host's are.\n  \"network\": { \"type\": \"host\" },\n  \"linux\": {\n    \"capabilities\": [\"CAP_NET_ADMIN\"],\n    \"noNewPrivileges\": true\n  }\n"
+            }
+            Self::Log => {
+                "  // The lines are below this; upgrades leave it alone.\n  \"propagatedMount\": \"/mnt/logs\",\n  \"linux\": {\n    \"noNewPrivileges\": true // it needs no right that a container lacks\n  }\n"
             }
             Self::Ipam | Self::Authz => {
                 "  \"linux\": {\n    \"noNewPrivileges\": true // it needs no right that a container lacks\n  }\n"
@@ -187,7 +196,7 @@ impl Scaffold {
     fn libraries(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Network => &[sdk::CRATE, sdk::NETLINK],
-            Kind::Volume | Kind::Ipam | Kind::Authz => &[sdk::CRATE],
+            Kind::Volume | Kind::Ipam | Kind::Authz | Kind::Log => &[sdk::CRATE],
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use pintle_host::remote::{Log, PathMap};
 use pintle_testkit::client::PluginClient;
 use pintle_wire::spec::Address;
 use rustix::process::{Pid, Signal, kill_process};
@@ -91,6 +92,14 @@ impl Subject {
                 Err(format!("the plugin's files cannot be looked into: {}: {error}", root.display()))
             }
         }
+    }
+
+    /// Its log driver. Pipes are made where it sees them: in its root, or on this host where it has the same paths.
+    pub fn log_driver(&self, paths_are_here: bool) -> Result<Log, String> {
+        let rootfs = if paths_are_here { None } else { Some(self.root()?) };
+        let address = self.now(|now| now.address.clone());
+        let client = Arc::new(pintle_host::remote::Client::new("the plugin", address));
+        Ok(Log::new(client, &PathMap { rootfs, propagated: None }))
     }
 
     /// Where a path of the plugin's is found from here.

@@ -2,11 +2,13 @@
 
 mod authorization;
 mod ipam;
+mod log;
 mod network;
 mod volume;
 
 use std::sync::Arc;
 
+pub(crate) use self::log::Streams;
 use http::StatusCode;
 use pintle_contract::{Authorizer, DriverError, ErrorKind, IpamDriver, NetworkDriver, VolumeDriver};
 use pintle_wire::{Activation, DecodeError, Interface, activation::ACTIVATE_PATH, encode_error};
@@ -48,6 +50,7 @@ pub(crate) struct Service {
     pub network: Option<Arc<dyn NetworkDriver>>,
     pub ipam: Option<Arc<dyn IpamDriver>>,
     pub authorizer: Option<Arc<dyn Authorizer>>,
+    pub log: Option<Arc<Streams>>,
 }
 
 /// A call that the plugin has.
@@ -57,6 +60,7 @@ enum Call {
     Network(Arc<dyn NetworkDriver>, pintle_wire::network::Method),
     Ipam(Arc<dyn IpamDriver>, pintle_wire::ipam::Method),
     Authorize(Arc<dyn Authorizer>, pintle_wire::authorization::Method),
+    Log(Arc<Streams>, pintle_wire::log::Method),
 }
 
 impl Service {
@@ -67,6 +71,7 @@ impl Service {
             (self.network.is_some(), Interface::Network),
             (self.ipam.is_some(), Interface::Ipam),
             (self.authorizer.is_some(), Interface::Authorization),
+            (self.log.is_some(), Interface::Log),
         ];
         all.into_iter().filter_map(|(serves, interface)| serves.then_some(interface)).collect()
     }
@@ -88,6 +93,9 @@ impl Service {
             (&self.authorizer, pintle_wire::authorization::Method::from_path(path))
         {
             return Some(Call::Authorize(Arc::clone(driver), method));
+        }
+        if let (Some(streams), Some(method)) = (&self.log, pintle_wire::log::Method::from_path(path)) {
+            return Some(Call::Log(Arc::clone(streams), method));
         }
         None
     }
@@ -116,6 +124,7 @@ impl Service {
             Some(Call::Network(driver, method)) => network::call(driver.as_ref(), method, body).await,
             Some(Call::Ipam(driver, method)) => ipam::call(driver.as_ref(), method, body).await,
             Some(Call::Authorize(driver, method)) => authorization::call(driver.as_ref(), method, body).await,
+            Some(Call::Log(streams, method)) => streams.call(method, body).await,
             None => Answer::unknown(path),
         }
     }

@@ -30,5 +30,7 @@ pub(super) fn lie(call: Call) -> &'static str {
             _ => "{}",
         },
         Call::Authorization(_) => r#"{"Allow":true}"#,
+        Call::Log(pintle_wire::log::Method::Capabilities) => r#"{"Cap":{"ReadLogs":true}}"#,
+        Call::Log(_) => r#"{"Err":""}"#,
     }
 }

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
-use pintle_wire::{authorization, ipam, network, volume};
+use pintle_wire::{authorization, ipam, log, network, volume};
 
 /// Something that a plugin is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,8 @@ pub enum Call {
     Ipam(ipam::Method),
     /// A method of the authorization interface.
     Authorization(authorization::Method),
+    /// A method of the log interface.
+    Log(log::Method),
 }
 
 impl From<volume::Method> for Call {
@@ -41,6 +43,12 @@ impl From<authorization::Method> for Call {
     }
 }
 
+impl From<log::Method> for Call {
+    fn from(method: log::Method) -> Self {
+        Self::Log(method)
+    }
+}
+
 impl Call {
     /// Every call but the activation.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -48,7 +56,8 @@ impl Call {
         let network = network::Method::ALL.map(Self::Network);
         let ipam = ipam::Method::ALL.map(Self::Ipam);
         let authorization = authorization::Method::ALL.map(Self::Authorization);
-        volume.into_iter().chain(network).chain(ipam).chain(authorization)
+        let log = log::Method::ALL.map(Self::Log);
+        volume.into_iter().chain(network).chain(ipam).chain(authorization).chain(log)
     }
 
     /// Its name on the wire: `VolumeDriver.Mount`.
@@ -59,6 +68,7 @@ impl Call {
             Self::Network(method) => method.name(),
             Self::Ipam(method) => method.name(),
             Self::Authorization(method) => method.name(),
+            Self::Log(method) => method.name(),
         }
     }
 

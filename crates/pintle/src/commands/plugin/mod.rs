@@ -96,7 +96,7 @@ impl PluginCommand {
             Self::Validate(c) => c.run(),
             // `main` takes this one before there are any threads.
             Self::Serve { .. } => {
-                anyhow::bail!("'plugin serve' takes volume, network, ipam or authz, and no options")
+                anyhow::bail!("'plugin serve' takes volume, network, ipam, authz or log, and no options")
             }
         }
     }

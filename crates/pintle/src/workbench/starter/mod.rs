@@ -1,6 +1,6 @@
 //! The examples that `plugin new` scaffolds.
 //!
-//! `volume.rs`, `network.rs`, `ipam.rs` and `authz.rs` are the very texts that become a new plugin's `src/main.rs`. They are also
+//! `volume.rs`, `network.rs`, `ipam.rs`, `authz.rs` and `log.rs` are the very texts that become a new plugin's `src/main.rs`. They are also
 //! compiled into this program, so that `plugin new --builtin` and `quickstart` work on a machine without a compiler or a
 //! network.
 
@@ -16,6 +16,7 @@ pub fn rust(kind: Kind) -> &'static str {
         Kind::Network => include_str!("network.rs"),
         Kind::Ipam => include_str!("ipam.rs"),
         Kind::Authz => include_str!("authz.rs"),
+        Kind::Log => include_str!("log.rs"),
     }
 }
 
@@ -29,6 +30,7 @@ pub fn python(kind: Kind) -> &'static str {
         Kind::Network => concat!(include_str!("network.py"), include_str!("serve.py")),
         Kind::Ipam => concat!(include_str!("ipam.py"), include_str!("serve.py")),
         Kind::Authz => concat!(include_str!("authz.py"), include_str!("serve.py")),
+        Kind::Log => concat!(include_str!("log.py"), include_str!("serve.py")),
     }
 }
 
@@ -39,6 +41,7 @@ pub fn serve(kind: Kind) -> std::process::ExitCode {
         Kind::Network => network::run(),
         Kind::Ipam => ipam::run(),
         Kind::Authz => authz::run(),
+        Kind::Log => log::run(),
     }
 }
 
@@ -68,6 +71,14 @@ mod ipam {
 
 mod authz {
     include!("authz.rs");
+
+    pub fn run() -> ExitCode {
+        main()
+    }
+}
+
+mod log {
+    include!("log.rs");
 
     pub fn run() -> ExitCode {
         main()

@@ -14,7 +14,7 @@ use clap::{Args, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 use pintle_testkit::client::PluginClient;
 use pintle_testkit::report::Report;
-use pintle_testkit::{authorization, ipam, network, volume};
+use pintle_testkit::{authorization, ipam, log, network, volume};
 use pintle_wire::spec::Address;
 
 use crate::client::ClientError;
@@ -36,7 +36,8 @@ const SPEC_DIRS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
 /// engine, pintle's or dockerd, or of a legacy plugin on this host. Runs a suite for everything that the plugin
 /// implements. The suites make volumes, networks and pools of their own, whose names begin with 'pintle-suite' where
 /// they have names, and remove them. As root on the plugin's host the one for volumes also looks at the data, inside
-/// the plugin's own mount namespace; the one for networks makes network namespaces and takes root. Exits with 1 if a
+/// the plugin's own mount namespace; the one for networks makes network namespaces and takes root; the one
+/// for logs makes pipes in the plugin's root. Exits with 1 if a
 /// promise is not kept.
 #[derive(Debug, Args)]
 pub struct Test {
@@ -108,6 +109,7 @@ impl Test {
                 Suite::Network => self.network(&subject, &client, kinds).await?,
                 Suite::Ipam => self.ipam(&subject, &client, kinds).await?,
                 Suite::Authz => self.authorization(&subject, &client).await,
+                Suite::Log => self.log(&subject).await?,
             };
             passed &= report.passed();
             if self.format.is_some() {
@@ -139,7 +141,7 @@ impl Test {
                 types => format!(", but serves {}", types.join(", ")),
             };
             bail!(
-                "{} is no plugin for volumes, networks, addresses or authorization{serves}; there are suites for these",
+                "{} is no plugin for volumes, networks, addresses, authorization or logs{serves}; there are suites for these",
                 self.plugin
             );
         }
@@ -260,6 +262,26 @@ impl Test {
             ..authorization::Options::default()
         };
         authorization::conformance(client, &options).await
+    }
+
+    async fn log(&self, subject: &Subject) -> anyhow::Result<Report> {
+        let (again, command) = (subject.clone(), self.command());
+        let here = self.paths_are_here;
+        let restart = move || -> log::Restarted {
+            let (again, command) = (again.clone(), command.clone());
+            Box::pin(async move {
+                again.clone().restart(command.flatten()).await?;
+                Ok(Arc::new(again.log_driver(here)?) as Arc<_>)
+            })
+        };
+        let options = log::Options {
+            options: pairs("--opt", &self.options)?,
+            budget: self.budget(),
+            restart: self.restart.is_some().then_some(&restart),
+            ..log::Options::default()
+        };
+        let driver = subject.log_driver(here).map_err(anyhow::Error::msg)?;
+        Ok(log::conformance(&driver, &options).await)
     }
 
     fn pools(&self, default: [ipnet::IpNet; 2]) -> anyhow::Result<[ipnet::IpNet; 2]> {

@@ -14,11 +14,13 @@ pub enum Suite {
     Ipam,
     /// Authorization
     Authz,
+    /// Containers' lines
+    Log,
 }
 
 impl Suite {
     /// Every suite.
-    pub const ALL: [Self; 4] = [Self::Volume, Self::Network, Self::Ipam, Self::Authz];
+    pub const ALL: [Self; 5] = [Self::Volume, Self::Network, Self::Ipam, Self::Authz, Self::Log];
 
     /// What it is about.
     pub fn interface(self) -> Interface {
@@ -27,6 +29,7 @@ impl Suite {
             Self::Network => Interface::Network,
             Self::Ipam => Interface::Ipam,
             Self::Authz => Interface::Authorization,
+            Self::Log => Interface::Log,
         }
     }
 
@@ -37,6 +40,7 @@ impl Suite {
             Self::Network => pintle_wire::network::Method::GetCapabilities.path(),
             Self::Ipam => pintle_wire::ipam::Method::GetDefaultAddressSpaces.path(),
             Self::Authz => pintle_wire::authorization::Method::Request.path(),
+            Self::Log => pintle_wire::log::Method::Capabilities.path(),
         }
     }
 
@@ -52,6 +56,10 @@ impl Suite {
                 (pintle_wire::ipam::Method::ReleasePool.path(), br#"{"PoolID":"pintle-suite-unknown"}"#)
             }
             Self::Authz => (pintle_wire::authorization::Method::Request.path(), b"{}"),
+            Self::Log => (
+                pintle_wire::log::Method::StartLogging.path(),
+                br#"{"File":"/pintle-suite-unknown","Info":{}}"#,
+            ),
         }
     }
 
