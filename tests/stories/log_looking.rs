@@ -17,7 +17,8 @@ fn lines_of_many_containers_are_one_stream() {
         let run = format!("docker run --network none -l team={label} --name {name} bb sh -c '{script}'");
         engine.sh(&run).ok();
     };
-    says("one", "red", "echo first; echo second >&2; seq 1 1000");
+    // The two outputs are two pipes: what is written a moment later may be read before.
+    says("one", "red", "echo first; echo second >&2; sleep 1; seq 1 1000");
     says("twelve", "red", "printf %020000d 0; echo; echo last");
     says("other", "blue", "echo unseen");
 
