@@ -27,7 +27,7 @@ use std::{
 };
 
 use harness::{Client, Engine, Kind, eventually, raw_http};
-use measure::{call, create, heading, median, millis, remove, row};
+use measure::{call, create, example, heading, median, millis, remove, row};
 use serde_json::json;
 
 /// The example, letting everybody do everything.
@@ -124,6 +124,7 @@ fn body_memory(engine: &Engine) -> f64 {
 }
 
 fn main() {
+    example("pintle-example-authz-roles");
     let scratch = tempfile::tempdir().unwrap();
     let roles = scratch.path().join("roles");
     fs::write(&roles, "* * *\n").unwrap();

@@ -19,12 +19,11 @@ mod package;
 
 use std::{
     fs,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use harness::{Client, Engine, Kind, processes_naming, raw_http};
-use measure::{call, compare, create, heading, median, millis, remove, row, run_true, start};
+use measure::{call, compare, create, example, heading, median, millis, remove, row, run_true, start};
 use serde_json::{Value, json};
 
 const PLUGINS: usize = 20;
@@ -141,18 +140,8 @@ fn boot(engine: &mut Engine, meanwhile: impl Fn(&Engine)) -> Boot {
     Boot { stop, first, ready: start.elapsed() }
 }
 
-/// The plugin that both engines run, beside the pintle that is measured.
-fn example() {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--package", "pintle-example-volume-dirs"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .unwrap();
-    assert!(built.success(), "the example plugin does not build");
-}
-
 fn main() {
-    example();
+    example("pintle-example-volume-dirs");
     let mut ours = Engine::start(Kind::Pintle, Client::Docker, &[]);
     let mut theirs = Engine::start(Kind::Dockerd, Client::Docker, &[]);
     heading();

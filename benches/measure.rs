@@ -80,3 +80,13 @@ pub fn run_true(engine: &Engine, name: &str, host: &Value) -> Duration {
     remove(engine, name);
     took
 }
+
+/// Builds an example plugin beside the pintle that is measured.
+pub fn example(package: &str) {
+    let built = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--package", package])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(built.success(), "{package} does not build");
+}

@@ -17,6 +17,7 @@ mod harness;
 #[path = "../tests/stories/host.rs"]
 #[expect(dead_code, reason = "the stories use more of it")]
 mod host;
+#[expect(dead_code, reason = "the other benchmarks use more of it")]
 mod measure;
 mod traffic;
 

@@ -63,13 +63,9 @@ pub(crate) fn directories(config: &Config) -> anyhow::Result<()> {
         );
     }
     let tmp = config.data_root.join("tmp");
-    match std::fs::remove_dir_all(&tmp) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("clearing {}", tmp.display()))?;
-        }
-        _ => {}
-    }
-    std::fs::DirBuilder::new().mode(0o700).create(&tmp).with_context(|| format!("making {}", tmp.display()))
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&tmp);
+    made.with_context(|| format!("making {}", tmp.display()))?;
+    pintle_image::emptied(&tmp).with_context(|| format!("clearing {}", tmp.display()))
 }
 
 /// Opens every part. Reads records, starts nothing, calls no plugin.

@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use self::writer::Arrivals;
 use self::writer::HashWriter;
 pub use self::writer::Writer;
-use crate::{Digest, ImageError};
+use crate::{Digest, ImageError, removal::emptied};
 
 const ARRIVING: &str = "arriving/";
 const LEAVING: &str = "leaving/";
@@ -75,10 +75,8 @@ impl Blobs {
     /// Opens the store under `root` (made if missing) and removes what a crash left half written.
     pub fn new(root: &Path, store: Store) -> Result<Self, ImageError> {
         let tmp = root.join("tmp");
-        if tmp.exists() {
-            fs::remove_dir_all(&tmp).map_err(|error| ImageError::io("cleaning", &tmp, error))?;
-        }
-        for dir in [root.join("sha256"), root.join("partial"), tmp] {
+        emptied(&tmp).map_err(|error| ImageError::io("cleaning", &tmp, error))?;
+        for dir in [root.join("sha256"), root.join("partial")] {
             fs::create_dir_all(&dir).map_err(|error| ImageError::io("creating", &dir, error))?;
         }
         Ok(Self(Arc::new(Inner {

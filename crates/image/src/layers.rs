@@ -20,7 +20,7 @@ use crate::{
     Digest, ImageError,
     archive::{self, Kind, Limits},
     locks::Locks,
-    removal::remove_tree,
+    removal::{emptied, remove_tree},
 };
 
 /// What `layer.json` says.
@@ -60,8 +60,7 @@ impl Layers {
     /// Opens the directory and removes what a crash left half unpacked or half removed.
     pub fn open(root: &Path) -> Result<Self, ImageError> {
         let tmp = root.join("tmp");
-        remove_tree(&tmp).map_err(|error| ImageError::io("cleaning", &tmp, error))?;
-        fs::create_dir_all(&tmp).map_err(|error| ImageError::io("creating", &tmp, error))?;
+        emptied(&tmp).map_err(|error| ImageError::io("cleaning", &tmp, error))?;
         // Whatever is in a layer, set-uid programs too, is for containers only.
         rustix::fs::chmod(root, rustix::fs::Mode::from_raw_mode(0o700))
             .map_err(|error| ImageError::io("protecting", root, error))?;

@@ -43,3 +43,4 @@ pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent};
 pub use reference::Reference;
 pub use registry::{Login, Offer, Registry, Resolved, Scope};
+pub use removal::emptied;

@@ -14,6 +14,15 @@ use rustix::{
     io::Errno,
 };
 
+/// Makes a directory that is empty. One that is there stays: on a full disk another one may not fit.
+pub fn emptied(dir: &Path) -> io::Result<()> {
+    match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(dir),
+        Err(error) => Err(error),
+        Ok(entries) => entries.into_iter().try_for_each(|entry| remove_tree(&entry?.path())),
+    }
+}
+
 /// Removes a file or a whole tree. What is not there is removed already. Symlinks are removed, never followed.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     remove_tree_at(CWD, path)

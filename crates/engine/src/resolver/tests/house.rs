@@ -115,11 +115,23 @@ pub(super) fn with_edns(mut message: Message, limit: u16) -> Message {
 /// One question to one server, from the namespace of this thread.
 pub(super) fn ask(question: &Message, server: SocketAddr) -> std::io::Result<Message> {
     let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     socket.connect(server)?;
-    socket.send(&question.to_vec().unwrap())?;
     let mut packet = vec![0; 65_535];
-    let length = socket.recv(&mut packet)?;
+    // As resolvers do: a datagram may be lost where there is a flood of them.
+    let mut asked = (0..3).map(|_| {
+        socket.send(&question.to_vec().unwrap())?;
+        socket.recv(&mut packet)
+    });
+    let length = loop {
+        match asked.next() {
+            Some(Ok(length)) => break length,
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Some(Err(error)) => return Err(error),
+            None => return Err(std::io::ErrorKind::TimedOut.into()),
+        }
+    };
+    drop(asked);
     let answer = Message::from_vec(&packet[..length]).unwrap();
     assert_eq!(answer.metadata.id, question.metadata.id);
     assert_eq!(answer.metadata.message_type, MessageType::Response);
