@@ -28,6 +28,7 @@ mod harness;
 mod health;
 mod host;
 mod hub;
+mod identity;
 mod images;
 mod interop;
 mod ipam_leaks;

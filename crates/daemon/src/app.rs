@@ -21,7 +21,7 @@ use pintle_runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{audit::Audit, config::Config, metrics::Metrics};
+use crate::{audit::Audit, config::Config, identity::Identity, metrics::Metrics};
 
 /// The parts.
 pub(crate) struct App {
@@ -33,6 +33,8 @@ pub(crate) struct App {
     pub(crate) host: Host,
     /// Who is asked before anything is done.
     pub(crate) authorization: Authorization,
+    /// Who asks.
+    pub(crate) identity: Identity,
     /// Where it is written who asked for what.
     pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) volumes: Volumes,

@@ -30,6 +30,7 @@ use crate::{
     audit::Audit,
     builtins,
     config::Config,
+    identity::Identity,
     metrics::Metrics,
     networking,
 };
@@ -128,9 +129,10 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     host.replace_leases([volumes.holders(), networks.holders()].concat());
     let authorization = Authorization::new(
         Arc::new(HostAuthorizers::new(host.clone(), builtins::authorizers(config.policy.as_ref())?)),
-        config.authorization_plugins.clone(),
+        config.authorization(),
         Limits::default(),
     );
+    let identity = Identity::open(&config.identity).map_err(anyhow::Error::msg).context("identity")?;
     let audit = config.audit.as_ref().map(|settings| Audit::open(settings, &config.authorization_plugins));
     let audit = audit.transpose().map_err(anyhow::Error::msg)?.map(Arc::new);
     let (restored_sender, restored) = watch::channel(false);
@@ -141,6 +143,7 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
         runtime,
         host,
         authorization,
+        identity,
         audit,
         volumes,
         networks,

@@ -85,7 +85,7 @@ pub async fn start(config: Config) -> anyhow::Result<Daemon> {
     let sockets = metrics::open(&config).await.map_err(anyhow::Error::msg)?;
     let (app, restored) = boot::open(config, boot::shim()).await?;
     // Before anybody is served: a chain that cannot be asked must not be found out one refusal at a time.
-    if let Err(why) = app.authorization.check(&app.authorization.names()).await {
+    if let Err(why) = app.authorization.check(&app.authorization.configured().names).await {
         app.draining.cancel();
         app.host.shutdown(false).await;
         anyhow::bail!("{why}");

@@ -25,6 +25,7 @@ mod convert;
 mod daemon;
 mod hijack;
 mod http;
+pub mod identity;
 mod listen;
 mod logging;
 mod metrics;

@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::OnceLock};
 
 use rustls_pki_types::CertificateDer;
 use tokio::net::unix::UCred;
@@ -21,15 +21,49 @@ impl From<UCred> for Process {
     }
 }
 
-/// A user's name, as this host's file has it.
-pub(crate) fn user_name(uid: u32) -> Option<String> {
-    let file = std::fs::read_to_string("/etc/passwd").ok()?;
+/// Whose a process is, as this host's files have it, and what it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Empty if the user has no name here.
+    pub(crate) name: String,
+    /// Names of its groups.
+    pub(crate) groups: Vec<String>,
+    /// The file of its program; empty if it cannot be seen.
+    pub(crate) executable: String,
+}
+
+impl Account {
+    fn of(process: Process) -> Self {
+        let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+        let executable = std::fs::read_link(format!("/proc/{}/exe", process.pid));
+        let name = user_name(&read("/etc/passwd"), process.uid).unwrap_or_default();
+        Self {
+            groups: group_names(&read("/etc/group"), process.gid, &name),
+            name,
+            executable: executable.map(|file| file.to_string_lossy().into_owned()).unwrap_or_default(),
+        }
+    }
+}
+
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
     let wanted = uid.to_string();
-    file.lines().find_map(|line| {
+    passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)? == wanted).then(|| name.to_owned())
     })
+}
+
+/// Groups that a user is in: by the process's own, and by the file.
+fn group_names(group: &str, gid: u32, user: &str) -> Vec<String> {
+    let own = gid.to_string();
+    let found = group.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number, members) = (fields.next()?, fields.nth(1)?, fields.next()?);
+        let is_member = !user.is_empty() && members.split(',').any(|member| member == user);
+        (number == own || is_member).then(|| name.to_owned())
+    });
+    found.collect()
 }
 
 /// A client.
@@ -39,6 +73,8 @@ pub(crate) struct Peer {
     pub(crate) recovers: bool,
     /// On unix sockets.
     pub(crate) process: Option<Process>,
+    /// Whose that process is, once somebody asked.
+    pub(crate) account: OnceLock<Account>,
     /// On TCP.
     pub(crate) address: Option<SocketAddr>,
     /// The certificates that it showed and that were verified, its own first, each as DER.
@@ -59,6 +95,20 @@ impl Peer {
 }
 
 impl Peer {
+    /// Whose the process at the other end is. Looked up once for each connection.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        let process = self.process?;
+        Some(self.account.get_or_init(|| Account::of(process)))
+    }
+
+    /// The organisations in a client's certificate: its groups, as Kubernetes has it.
+    pub(crate) fn organisations(&self) -> Vec<String> {
+        let Some(first) = self.certificates.first() else { return Vec::new() };
+        let first = CertificateDer::from(first.as_slice());
+        let parsed = webpki::EndEntityCert::try_from(&first).ok();
+        parsed.map(|parsed| names_in(parsed.subject(), ORGANISATION)).unwrap_or_default()
+    }
+
     /// The host names and addresses of a client's certificate, as far as they are names.
     pub(crate) fn other_names(&self) -> Vec<String> {
         let Some(first) = self.certificates.first() else { return Vec::new() };
@@ -71,20 +121,25 @@ impl Peer {
 /// `CN` of the certificate's subject; the last, as Go reads it.
 fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
-    name_in(parsed.subject())
+    names_in(parsed.subject(), COMMON_NAME).pop()
 }
 
-/// The object identifier 2.5.4.3 as DER.
+/// The object identifiers 2.5.4.3 and 2.5.4.10 as DER.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0a];
 const SET: u8 = 0x31;
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 /// UTF8String, PrintableString, TeletexString, IA5String.
 const TEXTS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
 
-/// The common name among the relative names that a subject consists of.
-fn name_in(mut subject: &[u8]) -> Option<String> {
-    let mut found = None;
+/// The texts of one attribute among the relative names that a subject consists of; none if it is no subject.
+fn names_in(subject: &[u8], attribute: &[u8]) -> Vec<String> {
+    walk(subject, attribute).unwrap_or_default()
+}
+
+fn walk(mut subject: &[u8], wanted: &[u8]) -> Option<Vec<String>> {
+    let mut found = Vec::new();
     while !subject.is_empty() {
         let (mut relative, rest) = content(subject, SET)?;
         subject = rest;
@@ -93,12 +148,12 @@ fn name_in(mut subject: &[u8]) -> Option<String> {
             relative = rest;
             let (kind, value) = content(attribute, OBJECT_IDENTIFIER)?;
             let (tag, text, _) = element(value)?;
-            if kind == COMMON_NAME && TEXTS.contains(&tag) {
-                found = Some(String::from_utf8_lossy(text).into_owned());
+            if kind == wanted && TEXTS.contains(&tag) {
+                found.push(String::from_utf8_lossy(text).into_owned());
             }
         }
     }
-    found
+    Some(found)
 }
 
 /// What an element of this kind holds, and what follows it.
@@ -149,7 +204,9 @@ mod tests {
     fn the_last_common_name_counts() {
         let subject =
             [relative(10, 0x13, "an organisation"), relative(3, 0x0c, "Zoë"), relative(6, 0x13, "CH")];
+        let name_in = |subject: &[u8]| names_in(subject, COMMON_NAME).pop();
         assert_eq!(name_in(&subject.concat()).as_deref(), Some("Zoë"));
+        assert_eq!(names_in(&subject.concat(), ORGANISATION), ["an organisation"]);
         let two = [relative(3, 0x13, "first"), relative(3, 0x16, "second")];
         assert_eq!(name_in(&two.concat()).as_deref(), Some("second"));
         let long = "x".repeat(300);
@@ -158,10 +215,20 @@ mod tests {
         assert_eq!(name_in(&[]), None);
     }
 
+    #[test]
+    fn accounts_are_as_the_hosts_files_have_them() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\nbroken\n";
+        assert_eq!(user_name(passwd, 1000).as_deref(), Some("ann"));
+        assert_eq!(user_name(passwd, 7), None);
+        let group = "root:x:0:\nstaff:x:50:bob,ann\nann:x:1000:\nothers:x:60:anna\nbroken\n";
+        assert_eq!(group_names(group, 1000, "ann"), ["staff", "ann"]);
+        assert_eq!(group_names(group, 60, ""), ["others"]);
+    }
+
     proptest! {
         #[test]
         fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = name_in(&bytes);
+            let _ = names_in(&bytes, COMMON_NAME);
         }
     }
 }

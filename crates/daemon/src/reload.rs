@@ -36,13 +36,14 @@ async fn apply(app: &Arc<App>, log: &Log, old: &Config, new: Config) {
     tracing::info!(?attributes, "the configuration was reloaded");
     app.host.restart_unhealthy(effective.restart_unhealthy_plugins.clone());
     app.runtime.set_known(effective.known.clone());
-    if old.authorization_plugins != effective.authorization_plugins {
+    let configured = effective.authorization();
+    if *app.authorization.configured() != configured {
         let (before, after) = (&old.authorization_plugins, &effective.authorization_plugins);
         tracing::warn!(?before, ?after, "requests are authorized by others from now on");
         if let Some(audit) = &app.audit {
             audit.chain(before, after);
         }
-        app.authorization.replace(after.clone());
+        app.authorization.replace(configured);
     }
     app.containers.set_defaults(boot::container_defaults(&effective));
     app.config.store(Arc::new(effective));

@@ -89,23 +89,41 @@ pub enum Refusal {
     },
 }
 
+/// The body that an authorizer wants in the place of the one that it was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The authorizer.
+    pub plugin: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Configured {
+    /// The authorizers, in this order.
+    pub names: Vec<String>,
+    /// Those that may change requests and answers.
+    pub changers: Vec<String>,
+}
+
 /// The chain in force. Cheap to clone.
 #[derive(Clone)]
 pub struct Authorization {
     authorizers: Arc<dyn Authorizers>,
-    names: Arc<ArcSwap<Vec<String>>>,
+    configured: Arc<ArcSwap<Configured>>,
     limits: Limits,
 }
 
 impl Authorization {
-    /// The authorizers of these names, in this order.
-    pub fn new(authorizers: Arc<dyn Authorizers>, names: Vec<String>, limits: Limits) -> Self {
-        Self { authorizers, names: Arc::new(ArcSwap::from_pointee(names)), limits }
+    /// The chain of `configured`.
+    pub fn new(authorizers: Arc<dyn Authorizers>, configured: Configured, limits: Limits) -> Self {
+        Self { authorizers, configured: Arc::new(ArcSwap::from_pointee(configured)), limits }
     }
 
-    /// The names in force.
-    pub fn names(&self) -> Arc<Vec<String>> {
-        self.names.load_full()
+    /// What is in force.
+    pub fn configured(&self) -> Arc<Configured> {
+        self.configured.load_full()
     }
 
     /// Whether every one of `names` is an authorizer, or why not.
@@ -118,59 +136,95 @@ impl Authorization {
     }
 
     /// Puts another chain in force, for requests that begin from now on.
-    pub fn replace(&self, names: Vec<String>) {
-        self.names.store(Arc::new(names));
+    pub fn replace(&self, configured: Configured) {
+        self.configured.store(Arc::new(configured));
     }
 
     /// The chain as it is now, for one request and its answer. `None`: nobody needs to be asked.
     pub fn frozen(&self) -> Option<Chain> {
-        let names = self.names.load_full();
+        let configured = self.configured.load_full();
         let authorizers = Arc::clone(&self.authorizers);
-        (!names.is_empty()).then_some(Chain { authorizers, names, limits: self.limits })
+        (!configured.names.is_empty()).then_some(Chain { authorizers, configured, limits: self.limits })
     }
 }
 
 impl fmt::Debug for Authorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Authorization").field(&self.names.load()).finish()
+        f.debug_tuple("Authorization").field(&self.configured.load()).finish()
     }
 }
 
 /// The chain that one request is judged by.
 pub struct Chain {
     authorizers: Arc<dyn Authorizers>,
-    names: Arc<Vec<String>>,
+    configured: Arc<Configured>,
     limits: Limits,
 }
 
 impl Chain {
     /// The authorizers that it consists of.
     pub fn names(&self) -> &[String] {
-        &self.names
+        &self.configured.names
     }
 
-    /// Asks each in turn whether the request may be carried out; the first that does not say yes ends it.
-    pub async fn request(&self, request: &Request) -> Result<(), Refusal> {
-        self.each(|authorizer| async move { authorizer.authorize_request(request).await }).await
+    /// Whether anybody in it wants to know more than Docker tells. One that is not there now is told no more than that.
+    pub async fn is_extended(&self) -> bool {
+        let Limits { patience, .. } = self.limits;
+        for name in self.names() {
+            let found = tokio::time::timeout(patience, self.authorizers.find(name)).await;
+            if let Ok(Ok(authorizer)) = found
+                && authorizer.is_extended()
+            {
+                return true;
+            }
+        }
+        false
     }
 
-    /// Asks each in turn whether the answer may be sent.
-    pub async fn answer(&self, request: &Request, answer: &Answer) -> Result<(), Refusal> {
-        self.each(|authorizer| async move { authorizer.authorize_answer(request, answer).await }).await
+    /// Asks each in turn whether the request may be carried out; the first that does not say yes ends it, and so does the first
+    /// that changes the body: everybody is to be asked again then.
+    pub async fn request(&self, request: &Request) -> Result<Option<Change>, Refusal> {
+        let ask = |authorizer: Arc<dyn Authorizer>| async move {
+            informed(authorizer.as_ref(), request)?;
+            authorizer.authorize_request(request).await
+        };
+        self.each(request.body.shown(), ask).await
     }
 
-    async fn each<F>(&self, question: impl Fn(Arc<dyn Authorizer>) -> F) -> Result<(), Refusal>
+    /// Asks each in turn whether the answer may be sent, as [`Chain::request`] does.
+    pub async fn answer(&self, request: &Request, answer: &Answer) -> Result<Option<Change>, Refusal> {
+        let ask = |authorizer: Arc<dyn Authorizer>| async move {
+            informed(authorizer.as_ref(), request)?;
+            authorizer.authorize_answer(request, answer).await
+        };
+        self.each(answer.body.shown(), ask).await
+    }
+
+    async fn each<F>(
+        &self,
+        shown: &[u8],
+        question: impl Fn(Arc<dyn Authorizer>) -> F,
+    ) -> Result<Option<Change>, Refusal>
     where
         F: Future<Output = Result<Verdict, DriverError>>,
     {
-        for name in self.names.iter() {
+        for name in self.names() {
+            let plugin = name.clone();
             match self.ask(name, &question).await {
+                Ok(Verdict { allow: true, body: Some(body), .. }) if body != shown => {
+                    if self.configured.changers.contains(name) {
+                        return Ok(Some(Change { plugin, body }));
+                    }
+                    let why = "it changes a request or an answer, which it may not: \
+                               name it in authorization-changers if it shall";
+                    return Err(Refusal::Failed { plugin, why: why.to_owned() });
+                }
                 Ok(Verdict { allow: true, .. }) => {}
-                Ok(Verdict { message, .. }) => return Err(Refusal::Denied { plugin: name.clone(), message }),
-                Err(why) => return Err(Refusal::Failed { plugin: name.clone(), why }),
+                Ok(Verdict { message, .. }) => return Err(Refusal::Denied { plugin, message }),
+                Err(why) => return Err(Refusal::Failed { plugin, why }),
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A question changes nothing, so it is put again where the authorizer went away over it.
@@ -209,6 +263,14 @@ impl Chain {
     }
 }
 
+/// Who wants to know more than Docker tells does not judge without: it may have come up since the request was looked at.
+fn informed(authorizer: &dyn Authorizer, request: &Request) -> Result<(), DriverError> {
+    if authorizer.is_extended() && request.context.is_none() {
+        return Err(DriverError::internal("it was not there when the request came: send the request again"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -220,6 +282,7 @@ mod tests {
     #[derive(Clone)]
     enum Act {
         Allow,
+        Change(&'static str),
         Deny,
         Fail(ErrorKind),
         Hang,
@@ -244,6 +307,7 @@ mod tests {
             self.asked.lock().unwrap().push(format!("{} {what}", self.name));
             match &self.act {
                 Act::Allow => Ok(Verdict::allow()),
+                Act::Change(body) => Ok(Verdict::change(*body)),
                 Act::Deny => Ok(Verdict::deny("because")),
                 Act::Fail(kind) => Err(DriverError::new(*kind, "AuthZPlugin.AuthZReq: boom")),
                 _ => std::future::pending().await,
@@ -283,13 +347,18 @@ mod tests {
         let names = acts.iter().map(|(name, _)| (*name).to_owned()).collect();
         let acts = acts.iter().map(|(name, act)| ((*name).to_owned(), act.clone())).collect();
         let limits = Limits { budget: Duration::from_millis(300), patience: Duration::from_millis(100) };
-        (Authorization::new(Arc::new(Scripted { acts, asked: Arc::clone(&asked) }), names, limits), asked)
+        let configured = Configured { names, changers: vec!["c".to_owned()] };
+        (
+            Authorization::new(Arc::new(Scripted { acts, asked: Arc::clone(&asked) }), configured, limits),
+            asked,
+        )
     }
 
     async fn outcome(acts: &[(&str, Act)]) -> (Result<(), String>, Vec<String>) {
         let (authorization, asked) = scripted(acts);
         let chain = authorization.frozen().unwrap();
-        let said = chain.request(&Request::default()).await.map_err(|refusal| refusal.to_string());
+        let said = chain.request(&Request::default()).await;
+        let said = said.map(drop).map_err(|refusal| refusal.to_string());
         let asked = asked.lock().unwrap().clone();
         (said, asked)
     }
@@ -327,10 +396,27 @@ mod tests {
         let (authorization, asked) = scripted(&[("a", Act::Allow), ("b", Act::Allow)]);
         let chain = authorization.frozen().unwrap();
         chain.request(&Request::default()).await.unwrap();
-        authorization.replace(Vec::new());
+        authorization.replace(Configured::default());
         chain.answer(&Request::default(), &Answer::default()).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["a request", "b request", "a answer", "b answer"]);
-        assert!(authorization.frozen().is_none() && authorization.names().is_empty());
+        assert!(authorization.frozen().is_none() && authorization.configured().names.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_changed_by_who_may_and_by_nobody_else() {
+        let acts = [("a", Act::Allow), ("c", Act::Change("[1]")), ("b", Act::Deny)];
+        let (authorization, asked) = scripted(&acts);
+        let chain = authorization.frozen().unwrap();
+        let change = chain.request(&Request::default()).await.unwrap();
+        assert_eq!(change, Some(Change { plugin: "c".to_owned(), body: b"[1]".to_vec() }));
+        assert_eq!(*asked.lock().unwrap(), ["a request", "c request"]);
+        // What is as it wants it is no change.
+        let shown = pintle_contract::authorization::Body::Shown(b"[1]".to_vec());
+        let request = Request { body: shown, ..Request::default() };
+        let refused = chain.request(&request).await.unwrap_err();
+        assert_eq!(refused.to_string(), "authorization denied by plugin b: because");
+        let (said, _) = outcome(&[("a", Act::Change("[]"))]).await;
+        assert!(said.unwrap_err().contains("authorization-changers"));
     }
 
     #[tokio::test]

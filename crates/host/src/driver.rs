@@ -129,14 +129,15 @@ pub(crate) struct Remotes {
 }
 
 impl Remotes {
-    pub(crate) fn new(client: &Arc<Client>, paths: PathMap, life: u64) -> Self {
+    /// `extended`: it said that it wants more than Docker's fields of requests that it judges.
+    pub(crate) fn new(client: &Arc<Client>, paths: PathMap, life: u64, extended: bool) -> Self {
         Self {
             life,
             log: Arc::new(Log::new(Arc::clone(client), &paths)),
             volume: Arc::new(Volume::new(Arc::clone(client), paths)),
             network: Arc::new(Network::new(Arc::clone(client))),
             ipam: Arc::new(Ipam::new(Arc::clone(client))),
-            authorization: Arc::new(Authorization::new(Arc::clone(client))),
+            authorization: Arc::new(Authorization::new(Arc::clone(client), extended)),
             metrics: Arc::new(Metrics::new(Arc::clone(client))),
         }
     }

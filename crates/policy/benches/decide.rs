@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use pintle_contract::authorization::{Body, Peer, Request};
-use pintle_policy::{Outcome, Rules, Settings, Sources, input};
+use pintle_policy::{Outcome, Recent, Rules, Settings, Sources, input};
 use serde_json::json;
 
 const BINDINGS: usize = 1000;
@@ -50,7 +50,12 @@ fn main() {
                     ..Request::default()
                 };
                 let begun = Instant::now();
-                assert!(rules.decide(&input::of_request(&request), Outcome::Request).unwrap().allow);
+                assert!(
+                    rules
+                        .decide(&input::of_request(&request, Recent::default()), Outcome::Request)
+                        .unwrap()
+                        .allow
+                );
                 begun.elapsed()
             })
             .collect();

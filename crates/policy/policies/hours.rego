@@ -5,7 +5,11 @@ import rego.v1
 
 now := object.get(input, "Now", time.now_ns())
 
-hours := object.union({"from": 8, "to": 18, "days": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"], "zone": "UTC"}, object.get(data, "hours", {}))
+hours := object.union({"from": 8, "to": 18, "days": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"], "zone": "UTC"}, hours_given)
+
+hours_given := data.hours
+
+hours_given := {} if not data.hours
 
 open_now if {
 	time.weekday([now, hours.zone]) in hours.days
@@ -17,9 +21,11 @@ open_now if {
 deny contains message if {
 	not input.Method in {"GET", "HEAD"}
 	not open_now
-	not who in object.get(data, "admins", [])
+	not at_any_hour
 	message := sprintf("changes are made from %d to %d o'clock (%s)", [hours.from, hours.to, hours.zone])
 }
+
+at_any_hour if who in data.admins
 
 who := input.User if object.get(input, "User", "") != ""
 

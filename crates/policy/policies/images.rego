@@ -43,7 +43,7 @@ is_host(first, image) if {
 }
 
 is_known(image) if {
-	some prefix in object.get(data, "registries", [])
+	some prefix in data.registries
 	startswith(full(image), prefix)
 }
 
@@ -58,7 +58,7 @@ deny contains message if {
 }
 
 deny contains message if {
-	object.get(data, "digests_only", false) == true
+	data.digests_only == true
 	some image in wanted
 	not contains(image, "@sha256:")
 	not is_id(image)

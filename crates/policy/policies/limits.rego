@@ -61,12 +61,14 @@ exceeds(value, _) if {
 cpus := limited.NanoCpus / 1000000000 if given(limited.NanoCpus)
 
 cpus := limited.CpuQuota / object.get(limited, "CpuPeriod", 100000) if {
+	limited
 	not given(object.get(limited, "NanoCpus", 0))
 	given(limited.CpuQuota)
 	given(object.get(limited, "CpuPeriod", 100000))
 }
 
 cpus := 0 if {
+	limited
 	not given(object.get(limited, "NanoCpus", 0))
 	not given(object.get(limited, "CpuQuota", 0))
 }

@@ -33,3 +33,5 @@ test_updates_stay_within if {
 }
 
 test_what_is_not_limited if count(authz.deny) == 0 with input as create({}) with data.limits as {}
+
+test_other_requests if count(authz.deny) == 0 with input as {"Method": "DELETE", "Route": "/containers/x"} with data.limits as most

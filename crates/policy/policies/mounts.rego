@@ -8,13 +8,13 @@ below(path, folder) if path == trim_suffix(folder, "/")
 below(path, folder) if startswith(path, concat("", [trim_suffix(folder, "/"), "/"]))
 
 may_mount(mount) if {
-	some folder in object.get(data, "mounts", [])
+	some folder in data.mounts
 	below(mount.Resolved, folder)
 }
 
 may_mount(mount) if {
 	mount.ReadOnly
-	some folder in object.get(data, "read_only_mounts", [])
+	some folder in data.read_only_mounts
 	below(mount.Resolved, folder)
 }
 

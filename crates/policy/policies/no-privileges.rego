@@ -33,7 +33,7 @@ deny contains message if {
 deny contains message if {
 	some added in listed("CapAdd")
 	plain := trim_prefix(upper(added), "CAP_")
-	not plain in object.get(data, "capabilities", [])
+	not may_add(plain)
 	message := sprintf("the capability %s is not allowed", [plain])
 }
 
@@ -51,3 +51,5 @@ deny contains message if {
 deny contains "unmasked system paths are not allowed" if host_config.MaskedPaths == []
 
 deny contains "writable system paths are not allowed" if host_config.ReadonlyPaths == []
+
+may_add(capability) if capability in data.capabilities

@@ -16,7 +16,7 @@ deny contains message if {
 	message := sprintf("%s may not read files of containers and images", [who])
 }
 
-is_admin if who in object.get(data, "admins", [])
+is_admin if who in data.admins
 
 who := input.User if object.get(input, "User", "") != ""
 

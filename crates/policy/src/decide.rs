@@ -1,6 +1,7 @@
 //! From a policy and an input to a verdict, and why.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroU32,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 use regorus::{Engine, Value as Rego, utils::limits::ExecutionTimerConfig};
 use serde_json::Value;
 
-use crate::{Settings, files::Sources};
+use crate::{Settings, files::Sources, shape};
 
 /// What a client is told where the policy does not say more; the words of Open Policy Agent's plugin.
 const REJECTED: &str = "request rejected by administrative policy";
@@ -36,6 +37,83 @@ pub struct Decision {
     pub message: String,
     /// The rule that decided: `deny`, `allow`, or none that refused.
     pub rule: &'static str,
+    /// The body that it goes on with, where a rule changes it.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Decision {
+    fn deny(rule: &'static str, message: impl Into<String>) -> Self {
+        Self { allow: false, message: message.into(), rule, body: None }
+    }
+}
+
+/// The rules that decide, by their names in a policy's package.
+pub const RULES: [&str; 6] =
+    ["allow", "deny", "merge_request", "deny_response", "redact_response", "hide_response"];
+
+/// Rules about answers.
+const OF_ANSWERS: [&str; 3] = ["deny_response", "redact_response", "hide_response"];
+
+/// Whether answers are looked at by a policy with these rules.
+pub(crate) fn judges_answers(there: &BTreeSet<&'static str>) -> bool {
+    OF_ANSWERS.iter().any(|rule| there.contains(rule))
+}
+
+/// The verdict that comes of the values of rules, whoever evaluates them. Rules that are not there are not asked for.
+///
+/// `before` is the body that is changed, as it was sent.
+pub(crate) fn settle(
+    before: &Value,
+    outcome: Outcome,
+    there: &BTreeSet<&'static str>,
+    value: &mut dyn FnMut(&'static str) -> Result<Value, String>,
+) -> Result<Decision, String> {
+    let mut of = |rule: &'static str| if there.contains(rule) { value(rule) } else { Ok(Value::Null) };
+    let denies = match outcome {
+        Outcome::Request => "deny",
+        Outcome::Answer => "deny_response",
+    };
+    let messages = messages(&of(denies)?);
+    if !messages.is_empty() {
+        return Ok(Decision::deny(denies, messages.join("; ")));
+    }
+    let mut decision = Decision { allow: true, message: String::new(), rule: "", body: None };
+    let mut after = before.clone();
+    match outcome {
+        Outcome::Request => {
+            if there.contains("allow") {
+                if of("allow")? != Value::Bool(true) {
+                    return Ok(Decision::deny("allow", REJECTED));
+                }
+                decision.rule = "allow";
+            }
+            let patches = match of("merge_request")? {
+                Value::Null => Vec::new(),
+                Value::Array(patches) => patches,
+                patch => vec![patch],
+            };
+            for patch in patches {
+                if !patch.is_object() {
+                    return Err(format!("merge_request: {patch} is no object"));
+                }
+                if !before.is_object() {
+                    return Err("merge_request: the request has no body to merge something into".to_owned());
+                }
+                shape::merge(&mut after, &patch);
+            }
+        }
+        Outcome::Answer => {
+            let named = |rule: &str, why: String| format!("{rule}: {why}");
+            let redacted = of("redact_response")?;
+            shape::redact(&mut after, &redacted).map_err(|why| named("redact_response", why))?;
+            let hidden = of("hide_response")?;
+            shape::hide(&mut after, &hidden).map_err(|why| named("hide_response", why))?;
+        }
+    }
+    if after != *before {
+        decision.body = Some(serde_json::to_vec(&after).map_err(said)?);
+    }
+    Ok(decision)
 }
 
 /// A decision, and what it came of.
@@ -43,7 +121,7 @@ pub struct Decision {
 pub struct Explained {
     /// The decision.
     pub decision: Decision,
-    /// What `deny`, `allow` and `deny_response` were, as far as they are there.
+    /// What each rule was that was asked for.
     pub values: Vec<(&'static str, Value)>,
     /// Each file, with the lines that were true or reached, from 1.
     pub reached: Vec<(String, String, Vec<usize>)>,
@@ -66,15 +144,14 @@ pub struct Tested {
 pub struct Rules {
     prototype: Mutex<Engine>,
     idle: Mutex<Vec<Engine>>,
-    deny: Option<String>,
-    allow: Option<String>,
-    deny_response: Option<String>,
+    package: String,
+    there: BTreeSet<&'static str>,
     timeout: Duration,
 }
 
 impl std::fmt::Debug for Rules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rules").field("deny", &self.deny).field("allow", &self.allow).finish_non_exhaustive()
+        f.debug_struct("Rules").field("there", &self.there).finish_non_exhaustive()
     }
 }
 
@@ -123,42 +200,34 @@ impl Rules {
         });
         engine.set_input(Rego::new_object());
         // What is wrong with any rule is found by asking them all once; a rule that is not there is not one of these.
-        let has = |engine: &mut Engine, rule: &str| {
-            let path = format!("data.{}.{rule}", settings.package);
-            match engine.eval_rule(path.clone()) {
-                Ok(_) => Ok(Some(path)),
-                Err(error) if said(&error).contains("not a valid rule path") => Ok(None),
-                Err(error) if said(&error).contains("time") => Ok(Some(path)),
-                Err(error) => Err(said(error)),
+        let mut there = BTreeSet::new();
+        for rule in RULES {
+            match engine.eval_rule(format!("data.{}.{rule}", settings.package)) {
+                Err(error) if said(&error).contains("not a valid rule path") => {}
+                Err(error) if !said(&error).contains("time") => return Err(said(error)),
+                _ => drop(there.insert(rule)),
             }
-        };
-        let (deny, allow) = (has(&mut engine, "deny")?, has(&mut engine, "allow")?);
-        let deny_response = has(&mut engine, "deny_response")?;
-        if deny.is_none() && allow.is_none() {
-            return Err(format!(
-                "the package {0} has no rule `deny` and no rule `allow`, so nothing decides",
-                settings.package
-            ));
         }
-        let timeout = settings.timeout;
+        if !decides(&there) {
+            return Err(nothing_decides(&settings.package));
+        }
         Ok(Self {
             prototype: Mutex::new(engine),
             idle: Mutex::default(),
-            deny,
-            allow,
-            deny_response,
-            timeout,
+            package: settings.package.clone(),
+            there,
+            timeout: settings.timeout,
         })
     }
 
     /// Whether answers are judged at all.
     pub fn judges_answers(&self) -> bool {
-        self.deny_response.is_some()
+        judges_answers(&self.there)
     }
 
     /// The rules that decide, by their paths.
-    pub fn paths(&self) -> Vec<&str> {
-        [&self.deny, &self.allow, &self.deny_response].into_iter().flatten().map(String::as_str).collect()
+    pub fn paths(&self) -> Vec<String> {
+        self.there.iter().map(|rule| format!("data.{}.{rule}", self.package)).collect()
     }
 
     fn take(&self) -> Engine {
@@ -171,10 +240,19 @@ impl Rules {
     /// # Errors
     /// When the policy cannot be evaluated within its time: nobody allowed anything then.
     pub fn decide(&self, input: &Value, outcome: Outcome) -> Result<Decision, String> {
-        let input = Rego::from_json_str(&input.to_string()).map_err(said)?;
+        self.decide_on(body_of(input, outcome), input, outcome)
+    }
+
+    /// Decides about what has this body, whatever the input says of it.
+    pub(crate) fn decide_on(
+        &self,
+        body: &Value,
+        input: &Value,
+        outcome: Outcome,
+    ) -> Result<Decision, String> {
         let mut engine = self.take();
-        engine.set_input(input);
-        let decision = self.evaluate(&mut engine, outcome, &mut |_, _| {});
+        engine.set_input(Rego::from_json_str(&input.to_string()).map_err(said)?);
+        let decision = self.evaluate(&mut engine, body, outcome, &mut |_, _| {});
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if decision.is_ok() && idle.len() < IDLE {
             idle.push(engine);
@@ -185,11 +263,12 @@ impl Rules {
     fn evaluate(
         &self,
         engine: &mut Engine,
+        before: &Value,
         outcome: Outcome,
         note: &mut dyn FnMut(&'static str, &Value),
     ) -> Result<Decision, String> {
-        let mut value = |rule: &'static str, path: &str| -> Result<Value, String> {
-            let value = engine.eval_rule(path.to_owned()).map_err(said)?;
+        settle(before, outcome, &self.there, &mut |rule| {
+            let value = engine.eval_rule(format!("data.{}.{rule}", self.package)).map_err(said)?;
             let value = if value == Rego::Undefined {
                 Value::Null
             } else {
@@ -197,25 +276,7 @@ impl Rules {
             };
             note(rule, &value);
             Ok(value)
-        };
-        let allowed = |rule| Ok(Decision { allow: true, message: String::new(), rule });
-        let (rule, denies) = match outcome {
-            Outcome::Request => ("deny", &self.deny),
-            Outcome::Answer => ("deny_response", &self.deny_response),
-        };
-        if let Some(path) = denies {
-            let messages = messages(&value(rule, path)?);
-            if !messages.is_empty() {
-                return Ok(Decision { allow: false, message: messages.join("; "), rule });
-            }
-        }
-        match &self.allow {
-            Some(path) if outcome == Outcome::Request => match value("allow", path)? {
-                Value::Bool(true) => allowed("allow"),
-                _ => Ok(Decision { allow: false, message: REJECTED.to_owned(), rule: "allow" }),
-            },
-            _ => allowed(""),
-        }
+        })
     }
 
     /// Decides, and says what came of each rule and which lines were reached.
@@ -223,15 +284,14 @@ impl Rules {
     /// # Errors
     /// As [`Rules::decide`].
     pub fn explain(&self, input: &Value, outcome: Outcome) -> Result<Explained, String> {
-        let input = Rego::from_json_str(&input.to_string()).map_err(said)?;
         let mut engine = self.prototype.lock().unwrap_or_else(PoisonError::into_inner).clone();
         engine.set_enable_coverage(true);
         engine.clear_coverage_data();
-        engine.set_input(input);
+        engine.set_input(Rego::from_json_str(&input.to_string()).map_err(said)?);
         let begun = Instant::now();
         let mut values = Vec::new();
-        let decision =
-            self.evaluate(&mut engine, outcome, &mut |rule, value| values.push((rule, value.clone())))?;
+        let decision = self
+            .evaluate(&mut engine, input, outcome, &mut |rule, value| values.push((rule, value.clone())))?;
         let took = begun.elapsed();
         let report = engine.get_coverage_report().map_err(said)?;
         let reached = report
@@ -245,6 +305,23 @@ impl Rules {
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
+}
+
+/// The body that an input is about.
+fn body_of(input: &Value, outcome: Outcome) -> &Value {
+    match outcome {
+        Outcome::Request => &input["Body"],
+        Outcome::Answer => &input["Response"]["Body"],
+    }
+}
+
+/// Whether rules with these names decide anything.
+pub(crate) fn decides(there: &BTreeSet<&'static str>) -> bool {
+    there.contains("deny") || there.contains("allow")
+}
+
+pub(crate) fn nothing_decides(package: &str) -> String {
+    format!("the package {package} has no rule `deny` and no rule `allow`, so nothing decides")
 }
 
 /// Why a rule refuses: its texts, or the usual one where it only says that it does.

@@ -35,8 +35,10 @@ macro_rules! ready {
     };
 }
 
-/// Policies that come with pintle. They only refuse, so that any of them can be in force together.
-pub const READY: &[Ready] = ready!["commands" "hours" "images" "limits" "mounts" "no-privileges" "read-only"];
+/// Policies that come with pintle. They refuse, and never allow, so that any of them can be in force together.
+pub const READY: &[Ready] = ready![
+    "commands" "hours" "images" "limits" "mounts" "no-privileges" "quotas" "rates" "read-only" "secrets" "teams"
+];
 
 /// The variables of this process that policies see as `data.env`.
 const VARIABLES: [&str; 2] = ["ADMIN_USERS", "RESTRICTED_COMMANDS"];

@@ -3,27 +3,33 @@
 //! | name | what |
 //! |---|---|
 //! | `Method`, `Path`, `PathPlain`, `PathArr`, `Query` | the target as it was sent; its path without the query, and cut at slashes; the parameters, each a list |
-//! | `Headers`, `Body` | without credentials; a body that is JSON, else null |
+//! | `Headers`, `Body` | without credentials; a body that is JSON, else null. What is null in it is left out: to Docker it is the same |
 //! | `User`, `AuthMethod` | the name in the client's certificate, and `TLS` |
 //! | `BindMounts` | of a container that is created: `Source`, `ReadOnly`, and `Resolved`, where links lead to on this host |
 //! | `Route` | the path without the API's version: `/containers/create`. Not OPA's |
-//! | `Peer` | on a unix socket `Uid`, `Gid`, `Pid` and `Name`; else null. Not OPA's |
+//! | `Peer` | on a unix socket `Uid`, `Gid`, `Pid`, `Name` and `Executable`; else null. Not OPA's |
+//! | `Context` | what the engine knows besides ([`pintle_wire::authorization::context`]); null under an engine that does not tell. Not OPA's |
+//! | `Recent` | how much this user asked before this request ([`crate::recent`]). Not OPA's |
 //! | `Response` | of an answer: `Status`, `Headers`, `Body` |
 
 use std::path::Path;
 
-use pintle_contract::authorization::{Answer, Body, Request};
+use pintle_contract::authorization::{Answer, Bind, Body, Request};
+use pintle_wire::authorization::{context, peer};
 use serde_json::{Map, Value, json};
 
+use crate::recent::Recent;
+
 /// What is asked about a request.
-pub fn of_request(request: &Request) -> Value {
+pub fn of_request(request: &Request, recent: Recent) -> Value {
     let (path, query) = request.uri.split_once('?').unwrap_or((&request.uri, ""));
     let path = decoded(path, false);
-    let body = parsed(&request.body);
-    let peer = request
-        .peer
-        .as_ref()
-        .map(|peer| json!({ "Uid": peer.uid, "Gid": peer.gid, "Pid": peer.pid, "Name": peer.name }));
+    let body = without_nulls(parsed(&request.body));
+    let binds = match &request.context {
+        Some(context) => context.binds.clone(),
+        None => binds(&body),
+    };
+    let binds: Vec<_> = binds.iter().map(mount).collect();
     json!({
         "Method": request.method,
         "Path": request.uri,
@@ -33,20 +39,22 @@ pub fn of_request(request: &Request) -> Value {
         "Headers": request.headers,
         "User": request.user,
         "AuthMethod": request.authentication,
-        "BindMounts": bind_mounts(&body),
+        "BindMounts": binds,
         "Body": body,
         "Route": route(&path),
-        "Peer": peer,
+        "Peer": request.peer.as_ref().map(peer),
+        "Context": context(request),
+        "Recent": recent.to_value(),
     })
 }
 
 /// What is asked about an answer.
 pub fn of_answer(request: &Request, answer: &Answer) -> Value {
-    let mut input = of_request(request);
+    let mut input = of_request(request, Recent::default());
     let response = json!({
         "Status": answer.status,
         "Headers": answer.headers,
-        "Body": parsed(&answer.body),
+        "Body": without_nulls(parsed(&answer.body)),
     });
     if let Value::Object(input) = &mut input {
         input.insert("Response".to_owned(), response);
@@ -54,8 +62,22 @@ pub fn of_answer(request: &Request, answer: &Answer) -> Value {
     input
 }
 
-fn parsed(body: &Body) -> Value {
+/// A body that is JSON, else null.
+pub(crate) fn parsed(body: &Body) -> Value {
     serde_json::from_slice(body.shown()).unwrap_or(Value::Null)
+}
+
+/// Clients write null for an empty list, which rules would have to tell from a list each time.
+fn without_nulls(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(|value| *value = without_nulls(value.take()));
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| *value = without_nulls(value.take())),
+        _ => {}
+    }
+    value
 }
 
 /// The path without `/v1.41`.
@@ -107,34 +129,40 @@ fn decoded(text: &str, in_query: bool) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The host's paths that a container to be created gets.
-fn bind_mounts(body: &Value) -> Vec<Value> {
+/// The host's paths that a container gets that is created by this body, and where they lead to now.
+pub fn binds(body: &Value) -> Vec<Bind> {
     let host = &body["HostConfig"];
-    let texts = |list: &Value| list.as_array().cloned().unwrap_or_default();
-    let binds = texts(&host["Binds"]).into_iter().filter_map(|bind| {
-        let text = bind.as_str()?;
-        let mut parts = text.split(':');
+    let list = |list: &'static str| host[list].as_array().into_iter().flatten();
+    let binds = list("Binds").filter_map(|bind| {
+        let mut parts = bind.as_str()?.split(':');
         let source = parts.next().filter(|source| source.starts_with('/'))?;
         let read_only = parts.nth(1).is_some_and(|options| options.split(',').any(|option| option == "ro"));
-        Some(mount(source, read_only))
+        Some((source, read_only))
     });
-    let mounts = texts(&host["Mounts"]).into_iter().filter_map(|entry| {
+    let mounts = list("Mounts").filter_map(|entry| {
         let source = entry["Source"].as_str().filter(|_| entry["Type"] == "bind")?;
-        Some(mount(source, entry["ReadOnly"] == true))
+        Some((source, entry["ReadOnly"] == true))
     });
-    binds.chain(mounts).collect()
+    let bind = |(source, read_only): (&str, bool)| Bind {
+        source: source.to_owned(),
+        resolved: resolved(Path::new(source)).unwrap_or_default(),
+        read_only,
+    };
+    binds.chain(mounts).map(bind).collect()
 }
 
 /// What does not exist yet is where its nearest parent that does would have it.
-fn mount(source: &str, read_only: bool) -> Value {
-    let path = Path::new(source);
-    let resolved = path.ancestors().find_map(|parent| {
+fn resolved(path: &Path) -> Option<String> {
+    let found = path.ancestors().find_map(|parent| {
         let found = parent.canonicalize().ok()?;
         Some(path.strip_prefix(parent).map_or(found.clone(), |rest| found.join(rest)))
-    });
-    let resolved = resolved.map(|path| path.to_string_lossy().trim_end_matches('/').to_owned());
-    let resolved = resolved.map(|path| if path.is_empty() { "/".to_owned() } else { path });
-    json!({ "Source": source, "ReadOnly": read_only, "Resolved": resolved.unwrap_or_default() })
+    })?;
+    let found = found.to_string_lossy().trim_end_matches('/').to_owned();
+    Some(if found.is_empty() { "/".to_owned() } else { found })
+}
+
+fn mount(bind: &Bind) -> Value {
+    json!({ "Source": bind.source, "ReadOnly": bind.read_only, "Resolved": bind.resolved })
 }
 
 #[cfg(test)]
@@ -160,7 +188,7 @@ mod tests {
             body: Body::Shown(body.to_string().into_bytes()),
             ..Request::default()
         };
-        let input = of_request(&request);
+        let input = of_request(&request, Recent::default());
         assert_eq!(input["PathArr"], json!(["", "v1.41", "containers", "create"]));
         assert_eq!(input["Query"], json!({"name": ["a/b"], "x": ["1 2", "3"]}));
         assert_eq!((&input["Route"], &input["Body"]["Image"]), (&json!("/containers/create"), &json!("x")));
@@ -175,7 +203,7 @@ mod tests {
             body: Body::Withheld { media_type: "application/x-tar".to_owned(), length: None },
             ..Request::default()
         };
-        assert_eq!(of_request(&archive)["Body"], Value::Null);
+        assert_eq!(of_request(&archive, Recent::default())["Body"], Value::Null);
         assert_eq!(route("/volumes/v1.41/x"), "/volumes/v1.41/x");
     }
 
@@ -183,7 +211,7 @@ mod tests {
         #[test]
         fn hostile_targets_and_bodies_never_panic(uri in ".{0,60}", body in proptest::collection::vec(any::<u8>(), 0..60)) {
             let request = Request { uri, body: Body::Shown(body), ..Request::default() };
-            let _ = of_request(&request);
+            let _ = of_request(&request, Recent::default());
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::object::{DecodeError, Object, message};
+use crate::{
+    config::PluginConfig,
+    object::{DecodeError, Object, message},
+};
 
 /// The path of the first call to a legacy plugin. Managed plugins never receive it.
 pub const ACTIVATE_PATH: &str = "/Plugin.Activate";
@@ -18,6 +21,8 @@ pub enum Interface {
     Ipam,
     /// `authz`
     Authorization,
+    /// `pintle.authz`: beside `authz`, a plugin that wants more than Docker's fields.
+    ExtendedAuthorization,
     /// `LogDriver`
     Log,
     /// `MetricsCollector`
@@ -34,6 +39,7 @@ impl Interface {
             Self::Network => "NetworkDriver",
             Self::Ipam => "IpamDriver",
             Self::Authorization => "authz",
+            Self::ExtendedAuthorization => "pintle.authz",
             Self::Log => "LogDriver",
             Self::Metrics => "MetricsCollector",
             Self::Other(name) => name,
@@ -47,15 +53,24 @@ impl Interface {
             "NetworkDriver" => Self::Network,
             "IpamDriver" => Self::Ipam,
             "authz" => Self::Authorization,
+            "pintle.authz" => Self::ExtendedAuthorization,
             "LogDriver" => Self::Log,
             "MetricsCollector" => Self::Metrics,
             other => Self::Other(other.to_owned()),
         }
     }
 
-    /// The capability that a managed plugin's `Interface.Types` names for it, lower case.
+    /// The capability that a managed plugin's `Interface.Types` names for it, lower case, in Docker's name space.
     pub fn capability(&self) -> String {
         self.name().to_ascii_lowercase()
+    }
+
+    /// Whether a managed plugin's `Interface.Types` name it.
+    pub fn is_among(&self, types: &PluginConfig) -> bool {
+        match self.name().split_once('.') {
+            Some((prefix, capability)) => types.has_type(prefix, capability),
+            None => types.has_capability(&self.capability()),
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use pintle_contract::{
     DriverError, ErrorKind,
-    authorization::{Answer, Body, Request, Verdict},
+    authorization::{Answer, Bind, Body, Context, Image, Peer, Request, Touched, Usage, Verdict},
 };
 use pintle_wire::{
-    authorization::{Call, Method, decode_verdict, encode_verdict},
+    authorization::{Call, Fields, Method, decode_verdict, encode, encode_verdict},
     encode_error,
 };
 use proptest::{collection::btree_map, prelude::*};
@@ -60,7 +60,7 @@ fn empty_fields_are_left_out() {
 
 #[test]
 fn only_a_plain_yes_is_a_permission() {
-    let read = |status, body: &str| decode_verdict(Method::Request, status, body.as_bytes());
+    let read = |status, body: &str| decode_verdict(Method::Request, status, body.as_bytes(), Fields::Docker);
     assert_eq!(read(200, r#"{"Allow":true}"#).unwrap(), Verdict::allow());
     assert_eq!(read(200, r#"{"allow":true,"msg":"fine"}"#).unwrap().message, "fine");
     for denied in [
@@ -86,7 +86,7 @@ fn only_a_plain_yes_is_a_permission() {
     read(201, r#"{"Allow":true}"#).unwrap_err();
     read(404, "404 page not found").unwrap_err();
     let ours = DriverError::new(ErrorKind::Unavailable, "later");
-    let error = decode_verdict(Method::Answer, 500, &encode_error(&ours)).unwrap_err();
+    let error = decode_verdict(Method::Answer, 500, &encode_error(&ours), Fields::Docker).unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Unavailable, "AuthZPlugin.AuthZRes: later"));
 }
 
@@ -115,7 +115,7 @@ proptest! {
     ) {
         let request = Request {
             user, authentication: "TLS".into(), method: "POST".into(), uri, headers: heads.0, body: bodies.0,
-            peer_certificates, peer: None,
+            peer_certificates, ..Request::default()
         };
         let answer = Answer { status, headers: heads.1, body: bodies.1 };
         for call in [Call::Request(request.clone()), Call::Answer(request, answer)] {
@@ -125,14 +125,47 @@ proptest! {
     }
 
     #[test]
-    fn verdicts_survive_the_wire(allow in any::<bool>(), message in ".{0,20}") {
-        let verdict = Verdict { allow, message };
-        prop_assert_eq!(decode_verdict(Method::Request, 200, &encode_verdict(&verdict)).unwrap(), verdict);
+    fn what_the_engine_knows_besides_survives_the_wire(
+        texts in proptest::collection::vec(".{0,8}", 8), labels in headers(), number in any::<u32>(), is in any::<bool>(),
+    ) {
+        let text = |at: usize| texts[at].clone();
+        let touched = Touched { kind: text(0), id: text(1), name: text(2), labels: labels.clone() };
+        let context = Context {
+            time: text(3),
+            route: text(4),
+            object: text(5),
+            parameters: BTreeMap::from([(text(6), texts.clone())]),
+            groups: texts.clone(),
+            names: texts[..number as usize % 8].to_vec(),
+            address: is.then(|| "[::1]:7".parse().unwrap()),
+            binds: vec![Bind { source: text(0), resolved: text(1), read_only: is }],
+            touches: vec![touched; number as usize % 3],
+            image: is.then(|| Image { id: text(7), digests: texts.clone(), labels }),
+            usage: is.then_some(Usage { containers: 1, running: 2, memory: u64::MAX, nano_cpus: 4, volumes: 5, networks: 6 }),
+        };
+        let peer = Peer { uid: number, name: text(0), gid: 1, pid: 2, executable: text(1) };
+        let request = Request {
+            method: "GET".into(), peer: is.then_some(peer), context: Some(Box::new(context)), ..Request::default()
+        };
+        let sent = encode(&request, None, Fields::Extended);
+        prop_assert_eq!(Call::decode(Method::Request, &sent).unwrap(), Call::Request(request.clone()));
+        let plain = Request { peer: None, context: None, ..request.clone() };
+        prop_assert_eq!(encode(&request, None, Fields::Docker), encode(&plain, None, Fields::Docker), "others see Docker's fields");
+    }
+
+    #[test]
+    fn verdicts_survive_the_wire(
+        allow in any::<bool>(), message in ".{0,20}", body in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..99)),
+    ) {
+        let verdict = Verdict { allow, message, body };
+        let plain = Verdict { body: None, ..verdict.clone() };
+        prop_assert_eq!(decode_verdict(Method::Request, 200, &encode_verdict(&verdict), Fields::Docker).unwrap(), plain);
+        prop_assert_eq!(decode_verdict(Method::Request, 200, &encode_verdict(&verdict), Fields::Extended).unwrap(), verdict);
     }
 
     #[test]
     fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), status in any::<u16>()) {
         let _ = Call::decode(Method::Answer, &bytes);
-        let _ = decode_verdict(Method::Request, status, &bytes);
+        let _ = decode_verdict(Method::Request, status, &bytes, Fields::Extended);
     }
 }

@@ -28,8 +28,10 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::verify::{Broken, Sound, verify};
 use self::{redact::Redaction, trail::Trail};
 use crate::{
+    authorization::Judged,
     http::{Call, router::Route},
-    peer::{Peer, user_name},
+    identity::Client,
+    peer::Peer,
     status::Failure,
 };
 
@@ -143,12 +145,12 @@ impl Audit {
         excluded.is_empty() || !excluded.contains(&format!("{method} {}", route.pattern()))
     }
 
-    /// A request that comes in.
-    pub(crate) fn begin(&self, route: &Route, call: &Call) -> Entry {
+    /// A request that comes in, from somebody who said who it is, or from whoever that may be.
+    pub(crate) fn begin(&self, route: &Route, call: &Call, client: Option<&Client>) -> Entry {
         let id = format!("{:016x}", rand::random::<u64>());
         let mut fields = event("request");
         fields.insert("id".into(), id.clone().into());
-        fields.insert("who".into(), Self::who(&call.head.peer));
+        fields.insert("who".into(), Self::who(&call.head.peer, client));
         fields.insert("method".into(), call.head.method.as_str().into());
         fields.insert("uri".into(), self.redaction.target(&call.head.uri.to_string()).into());
         fields.insert("route".into(), route.pattern().into());
@@ -163,12 +165,16 @@ impl Audit {
         &self,
         entry: &mut Entry,
         asked: &[String],
-        body: &Body,
+        judged: &Judged,
         decision: Decision<'_>,
     ) -> Result<(), Failure> {
         let mut fields = std::mem::take(&mut entry.fields);
+        let body = &judged.request.body;
         if self.settings.bodies && *body != Body::Empty {
             fields.insert("body".into(), self.redaction.body(body));
+        }
+        if !judged.changed.is_empty() {
+            fields.insert("changed".into(), judged.changed.clone().into());
         }
         fields.insert("asked".into(), asked.into());
         decision.fill(&mut fields);
@@ -196,12 +202,21 @@ impl Audit {
     }
 
     /// What came of it.
-    pub(crate) fn answered(&self, entry: &Entry, status: StatusCode, refused: Option<&Refusal>) {
+    pub(crate) fn answered(
+        &self,
+        entry: &Entry,
+        status: StatusCode,
+        refused: Option<&Refusal>,
+        changed: &[String],
+    ) {
         let mut fields = event("answer");
         fields.insert("id".into(), entry.id.clone().into());
         fields.insert("status".into(), status.as_u16().into());
         if let Some(refusal) = refused {
             Decision::Refused(refusal).fill(&mut fields);
+        }
+        if !changed.is_empty() {
+            fields.insert("changed".into(), changed.into());
         }
         fields.insert("took_us".into(), micros(entry.begun));
         self.note(fields);
@@ -214,25 +229,31 @@ impl Audit {
         }
     }
 
-    fn who(peer: &Peer) -> Value {
+    fn who(peer: &Peer, client: Option<&Client>) -> Value {
         let mut who = Map::new();
         let mut put = |key: &str, value: Value| drop(who.insert(key.to_owned(), value));
-        if !peer.common_name.is_empty() {
-            put("user", peer.common_name.clone().into());
+        let known = client.filter(|client| !client.authentication.is_empty());
+        if let Some(client) = known {
+            if !client.user.is_empty() {
+                put("user", client.user.clone().into());
+            }
+            put("auth", client.authentication.into());
+        }
+        if let Some(client) = client.filter(|client| !client.groups.is_empty()) {
+            put("groups", client.groups.clone().into());
         }
         if !peer.certificates.is_empty() {
-            put("auth", "TLS".into());
             put("names", peer.other_names().into());
         }
-        if let Some(process) = peer.process {
-            if let Some(name) = user_name(process.uid) {
-                put("name", name.into());
+        if let Some((process, account)) = peer.process.zip(peer.account()) {
+            if !account.name.is_empty() {
+                put("name", account.name.clone().into());
             }
             put("uid", process.uid.into());
             put("gid", process.gid.into());
             put("pid", process.pid.into());
-            if let Ok(program) = std::fs::read_link(format!("/proc/{}/exe", process.pid)) {
-                put("exe", program.to_string_lossy().into());
+            if !account.executable.is_empty() {
+                put("exe", account.executable.clone().into());
             }
         }
         if let Some(address) = peer.address {

@@ -5,38 +5,36 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderName};
 use pintle_contract::authorization::{Body, Peer, Request};
 
-use crate::{
-    http::Call,
-    peer::{Process, user_name},
-};
+use crate::{http::Call, identity::Client, peer::Process};
 
 /// What Docker never shows, and what Go's server takes out of the headers of a request.
 const UNSEEN: [&str; 5] =
     ["authorization", "x-registry-auth", "x-registry-config", "host", "transfer-encoding"];
 
 /// The request.
-pub(super) fn request(call: &Call, body: Body) -> Request {
+pub(super) fn request(call: &Call, body: Body, client: &Client) -> Request {
     let head = &call.head;
     let mut headers = headers(&head.headers);
     if call.offer.was_added() {
         headers.remove("Upgrade");
     }
-    let user = head.peer.common_name.clone();
-    let is_known = !head.peer.certificates.is_empty();
+    let account = head.peer.account();
     Request {
-        user,
-        authentication: if is_known { "TLS".to_owned() } else { String::new() },
+        user: client.user.clone(),
+        authentication: client.authentication.to_owned(),
         method: head.method.to_string(),
         uri: head.uri.to_string(),
         headers,
         body,
         peer_certificates: head.peer.certificates.clone(),
-        peer: head.peer.process.map(|Process { uid, gid, pid }| Peer {
+        peer: head.peer.process.zip(account).map(|(Process { uid, gid, pid }, account)| Peer {
             uid,
-            name: user_name(uid).unwrap_or_default(),
+            name: account.name.clone(),
             gid,
             pid,
+            executable: account.executable.clone(),
         }),
+        context: None,
     }
 }
 

@@ -34,6 +34,7 @@ fixed! {
     authorization_recovery_socket = "authorization-recovery-socket",
     metrics_addr = "metrics-addr",
     audit = "audit",
+    identity = "identity",
     policy = "policy",
     cdi_spec_dirs = "cdi-spec-dirs",
     cgroup_parent = "cgroup-parent",

@@ -87,6 +87,10 @@ pub struct Config {
     pub shutdown_timeout: i64,
     /// What the authorizer that is linked in decides by.
     pub policy: Option<pintle_policy::Settings>,
+    /// How it is told who asks.
+    pub identity: crate::identity::Settings,
+    /// Authorizers that may change requests and answers, besides those that are linked in.
+    pub authorization_changers: Vec<String>,
     /// The trail of requests.
     pub audit: Option<crate::audit::Settings>,
     /// Where metrics are served over HTTP, besides the socket for plugins.
@@ -322,11 +326,23 @@ impl Config {
             },
             audit,
             policy: raw.policy.map(policy).transpose()?,
+            identity: raw.identity.map(identity).transpose()?.unwrap_or_default(),
+            authorization_changers: raw.authorization_changers.unwrap_or_default(),
             metrics_addr: raw.metrics_addr.filter(|address| !address.is_empty()),
             restart_unhealthy_plugins: raw.restart_unhealthy_plugins.unwrap_or_default(),
             warnings,
             source,
         })
+    }
+}
+
+impl Config {
+    /// Who is asked about requests, and who of these may change them.
+    pub(crate) fn authorization(&self) -> pintle_engine::authorization::Configured {
+        let mut changers = self.authorization_changers.clone();
+        // Its rules are the administrator's own.
+        changers.extend(self.policy.is_some().then(|| "policy".to_owned()));
+        pintle_engine::authorization::Configured { names: self.authorization_plugins.clone(), changers }
     }
 }
 
@@ -374,9 +390,9 @@ fn more_logs(
 /// `policy` with its defaults.
 fn policy(entry: raw::PolicyEntry) -> Result<pintle_policy::Settings, String> {
     let defaults = pintle_policy::Settings::default();
-    if entry.sources.is_empty() {
+    if entry.sources.is_empty() == entry.opa.is_none() {
         return Err(
-            "policy.sources: it must name files, folders or ready policies (see `pintle policy list`)"
+            "policy.sources: it must name files, folders or ready policies (see `pintle policy ls`), or policy.opa a server"
                 .to_owned(),
         );
     }
@@ -388,7 +404,72 @@ fn policy(entry: raw::PolicyEntry) -> Result<pintle_policy::Settings, String> {
         sources: entry.sources,
         package: entry.package.unwrap_or(defaults.package),
         timeout: timeout?,
+        opa: entry.opa.map(opa).transpose()?,
     })
+}
+
+fn opa(entry: raw::OpaEntry) -> Result<pintle_policy::OpaSettings, String> {
+    if !is_trustworthy(&entry.url) || entry.url.starts_with('/') {
+        return Err(format!(
+            "invalid policy.opa.url {:?}: it must be an https:// address, or http:// on this host",
+            entry.url
+        ));
+    }
+    let token = entry.token_file.map(|file| {
+        let token = std::fs::read_to_string(&file);
+        token
+            .map(|token| token.trim().to_owned())
+            .map_err(|error| format!("policy.opa.token-file {file}: {error}"))
+    });
+    Ok(pintle_policy::OpaSettings {
+        url: entry.url,
+        cache: Duration::from_millis(entry.cache_ms.unwrap_or(1000)),
+        token: token.transpose()?,
+    })
+}
+
+/// `identity` with its defaults.
+fn identity(entry: raw::IdentityEntry) -> Result<crate::identity::Settings, String> {
+    let host_names = match entry.certificate.as_deref() {
+        None | Some("cn") => false,
+        Some("san") => true,
+        Some(other) => return Err(format!("invalid identity.certificate {other:?}: it must be cn or san")),
+    };
+    let jwt = |entry: raw::JwtEntry| {
+        for (key, value) in [("issuer", &entry.issuer), ("audience", &entry.audience), ("jwks", &entry.jwks)]
+        {
+            if value.is_empty() {
+                return Err(format!("identity.jwt.{key}: it must be there"));
+            }
+        }
+        if !is_trustworthy(&entry.jwks) {
+            return Err(format!(
+                "invalid identity.jwt.jwks {:?}: it must be the absolute path of a file, or an https:// address \
+                 (http:// on this host alone)",
+                entry.jwks
+            ));
+        }
+        Ok(crate::identity::JwtSettings {
+            issuer: entry.issuer,
+            audience: entry.audience,
+            jwks: entry.jwks,
+            jwks_ca: entry.jwks_ca.map(PathBuf::from),
+            user_claim: entry.user_claim.unwrap_or_else(|| "sub".to_owned()),
+            groups_claim: entry.groups_claim.unwrap_or_else(|| "groups".to_owned()),
+            required: entry.required,
+        })
+    };
+    Ok(crate::identity::Settings { unix: entry.unix, host_names, jwt: entry.jwt.map(jwt).transpose()? })
+}
+
+/// Whether nobody on the way can put something else in the place of what is there.
+fn is_trustworthy(place: &str) -> bool {
+    let Ok(address) = reqwest::Url::parse(place) else { return place.starts_with('/') };
+    match (address.scheme(), address.host_str()) {
+        ("https", Some(_)) => true,
+        ("http", Some(host)) => matches!(host, "localhost" | "127.0.0.1" | "[::1]"),
+        _ => false,
+    }
 }
 
 /// `audit` with its defaults.

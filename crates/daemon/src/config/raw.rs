@@ -62,6 +62,52 @@ pub struct PolicyEntry {
     pub package: Option<String>,
     /// What a decision may take, in milliseconds: 100.
     pub decision_timeout_ms: Option<u64>,
+    /// A server that decides, and not the sources.
+    pub opa: Option<OpaEntry>,
+}
+
+/// `policy.opa`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct OpaEntry {
+    /// Its address.
+    pub url: String,
+    /// How long an answer is remembered for the same question, in milliseconds: 1000.
+    pub cache_ms: Option<u64>,
+    /// A file with what is sent in `Authorization: Bearer`.
+    pub token_file: Option<String>,
+}
+
+/// `identity`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct IdentityEntry {
+    /// On unix sockets, who asks is whose process it is.
+    pub unix: bool,
+    /// What counts in a certificate: `cn` or `san`.
+    pub certificate: Option<String>,
+    /// Tokens that are understood.
+    pub jwt: Option<JwtEntry>,
+}
+
+/// `identity.jwt`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct JwtEntry {
+    /// Who must have issued a token.
+    pub issuer: String,
+    /// For whom it must be.
+    pub audience: String,
+    /// A file, or an address, with the issuer's keys.
+    pub jwks: String,
+    /// The authority of that address's certificate.
+    pub jwks_ca: Option<String>,
+    /// The claim that names the user: sub.
+    pub user_claim: Option<String>,
+    /// The claim that has the user's groups: groups.
+    pub groups_claim: Option<String>,
+    /// Over TCP nothing is done without one.
+    pub required: bool,
 }
 
 /// `audit`.
@@ -280,6 +326,8 @@ settings! {
     cdi_spec_dirs: Vec<String> = "cdi-spec-dirs";
     authorization_plugins: Vec<String> = "authorization-plugins";
     authorization_recovery_socket: String = "authorization-recovery-socket";
+    authorization_changers: Vec<String> = "authorization-changers";
+    identity: IdentityEntry = "identity";
     metrics_addr: String = "metrics-addr";
     audit: AuditEntry = "audit";
     policy: PolicyEntry = "policy";

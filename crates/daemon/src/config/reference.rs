@@ -48,7 +48,7 @@ const FILE_ONLY: &[(&str, &str)] = &[
     ),
     (
         "policy",
-        "What the built-in authorizer `policy` decides by: `sources`, `package`, `decision-timeout-ms`; files are followed",
+        "What the built-in authorizer `policy` decides by: `sources`, `package`, `decision-timeout-ms`, or `opa` with `url`, `cache-ms`, `token-file`; files are followed",
     ),
     (
         "audit",
@@ -62,6 +62,14 @@ const FILE_ONLY: &[(&str, &str)] = &[
     (
         "plugins",
         "What is configured of whole kinds of plugins: `cni` with `enabled`, `config-path`, `binary-path`; `runtimes`, the OCI runtimes of single plugins",
+    ),
+    (
+        "authorization-changers",
+        "Authorization plugins that may change requests and answers, by name; the built-in `policy` always may",
+    ),
+    (
+        "identity",
+        "How it is told who asks: `unix`, `certificate` (`cn` or `san`), `jwt` with `issuer`, `audience`, `jwks`, `jwks-ca`, `user-claim`, `groups-claim`, `required`",
     ),
     (
         "authorization-recovery-socket",

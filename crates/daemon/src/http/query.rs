@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use pintle_api::Filters;
 
 use crate::status::Failure;
@@ -32,6 +34,15 @@ impl Query {
     /// Every value of `key`.
     pub(crate) fn all(&self, key: &str) -> Vec<String> {
         self.0.iter().filter(|(name, _)| name == key).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Every key with its values, in their order.
+    pub(crate) fn to_map(&self) -> BTreeMap<String, Vec<String>> {
+        let mut map = BTreeMap::<_, Vec<_>>::new();
+        for (key, value) in &self.0 {
+            map.entry(key.clone()).or_default().push(value.clone());
+        }
+        map
     }
 
     /// Docker's idea of truth: anything but nothing, `0`, `no`, `false` and `none`.

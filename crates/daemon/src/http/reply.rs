@@ -45,6 +45,14 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
     with(status, None, empty_body())
 }
 
+/// The refusal of somebody who does not say who it is (RFC 6750).
+pub(crate) fn challenge(refusal: &Failure) -> Answer {
+    let mut answer = failure(refusal);
+    let scheme = header::HeaderValue::from_static("Bearer");
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    answer
+}
+
 /// Plain text.
 pub(crate) fn text(text: &'static str) -> Answer {
     with(StatusCode::OK, Some("text/plain; charset=utf-8"), full(text))

@@ -52,7 +52,8 @@ pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
         plugins: Plugins {
             volume: volume_drivers(&app).await,
             network: network_drivers(&app).await,
-            authorization: Some(app.authorization.names().to_vec()).filter(|names| !names.is_empty()),
+            authorization: Some(app.authorization.configured().names.clone())
+                .filter(|names| !names.is_empty()),
             log: names(&builtins::log_driver_names()),
         },
         memory_limit: available.memory,

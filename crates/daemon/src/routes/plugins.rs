@@ -109,7 +109,7 @@ pub(crate) async fn enable(app: Arc<App>, call: Call) -> Outcome {
 /// A plugin that authorizes requests goes by the configuration alone: nobody whom it judges may switch it off.
 fn spare_authorizers(app: &App, call: &Call) -> Result<(), Failure> {
     let Ok(plugin) = app.host.get(&call.name) else { return Ok(()) };
-    let names = app.authorization.names();
+    let names = &app.authorization.configured().names;
     let authorizes = names.iter().any(|name| app.host.get(name).is_ok_and(|other| other.id == plugin.id));
     if !authorizes || call.head.peer.recovers {
         return Ok(());

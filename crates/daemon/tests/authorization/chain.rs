@@ -13,7 +13,7 @@ use crate::{
 pub async fn texts_and_statuses_are_dockers(house: Arc<House>) {
     let answer = call(&house, "GET", "/v1.41/info?a=b", None).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.json()["Plugins"]["Authorization"], serde_json::json!(["judge"]));
+    assert_eq!(answer.json()["Plugins"]["Authorization"], serde_json::json!(["judge", "changer"]));
     let (asked, shown) = (house.judge.requests(), house.judge.answers());
     assert_eq!((asked.len(), shown.len()), (1, 1));
     assert_eq!((asked[0].method.as_str(), asked[0].uri.as_str()), ("GET", "/v1.41/info?a=b"));

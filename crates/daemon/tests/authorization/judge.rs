@@ -25,7 +25,7 @@ pub struct Seen {
 
 /// See the module.
 #[derive(Clone, Default)]
-pub struct Judge(Arc<Mutex<State>>);
+pub struct Judge(Arc<Mutex<State>>, bool);
 
 #[derive(Default)]
 struct State {
@@ -35,6 +35,11 @@ struct State {
 }
 
 impl Judge {
+    /// One that wants to know more than Docker tells.
+    pub fn extended() -> Self {
+        Self(Arc::default(), true)
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -98,6 +103,10 @@ impl Judge {
 
 #[async_trait]
 impl Authorizer for Judge {
+    fn is_extended(&self) -> bool {
+        self.1
+    }
+
     async fn authorize_request(&self, request: &Request) -> Result<Verdict, DriverError> {
         self.decide(request, None).await
     }

@@ -6,6 +6,7 @@
 
 mod ambiguity;
 mod chain;
+mod changes;
 #[path = "../api/client.rs"]
 mod client;
 mod framing;
@@ -30,6 +31,8 @@ pub struct House {
     pub recovery: PathBuf,
     /// Who is asked about everything.
     pub judge: Judge,
+    /// And who is asked next, wants to know more, and may change things.
+    pub changer: Judge,
 }
 
 type Test = (&'static str, fn(Arc<House>) -> Pin<Box<dyn Future<Output = ()>>>);
@@ -56,6 +59,10 @@ fn main() -> ExitCode {
         chain::a_plugin_may_ask_the_engine,
         chain::errors_are_judged_too,
         chain::root_has_a_way_in,
+        changes::who_is_extended_knows_what_a_request_means,
+        changes::a_request_is_carried_out_as_it_was_changed,
+        changes::what_is_changed_is_judged_and_read_like_the_clients,
+        changes::an_answer_is_sent_as_it_was_changed,
         framing::every_framing_is_judged_as_it_is_carried_out,
         framing::sizes_up_to_the_limit_are_shown_whole,
         framing::a_login_stays_private_and_nothing_else,
@@ -90,34 +97,41 @@ async fn run(tests: &[Test], filter: Option<&str>) -> usize {
     let judge = Judge::default();
     let plugin = Server::authorization(judge.clone()).start(Listen::unix(plugins.join("judge.sock")));
     let plugin = plugin.expect("a plugin");
-    let (house, daemon) = engine(dir, judge).await;
+    let changer = Judge::extended();
+    let more = Server::authorization(changer.clone()).start(Listen::unix(plugins.join("changer.sock")));
+    let more = more.expect("another plugin");
+    let (house, daemon) = engine(dir, judge, changer).await;
     let mut failed = 0;
     for (name, test) in tests {
         if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
         }
         house.judge.allow();
+        house.changer.allow();
         let result = AssertUnwindSafe(test(Arc::clone(&house))).catch_unwind().await;
         println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
         failed += usize::from(result.is_err());
     }
     house.judge.allow();
+    house.changer.allow();
     client::clear(&house).await;
     daemon.stop().await;
     plugin.stop().await.expect("a plugin that ends");
+    more.stop().await.expect("a plugin that ends");
     pintle_daemon::clear_networks(&house.dir.path().join("exec")).await.expect("the host as it was");
     failed
 }
 
-async fn engine(dir: tempfile::TempDir, judge: Judge) -> (Arc<House>, Daemon) {
+async fn engine(dir: tempfile::TempDir, judge: Judge, changer: Judge) -> (Arc<House>, Daemon) {
     let (socket, recovery) = (dir.path().join("engine.sock"), dir.path().join("recovery.sock"));
     let mut config =
         Config::private(dir.path().join("data"), dir.path().join("exec"), &socket).expect("a configuration");
-    config.authorization_plugins = vec!["judge".to_owned()];
+    config.authorization_plugins = vec!["judge".to_owned(), "changer".to_owned()];
+    config.authorization_changers = vec!["changer".to_owned()];
     config.authorization_recovery_socket = Some(recovery.clone());
     let mut daemon = pintle_daemon::start(config).await.expect("an engine");
     daemon.ready().await;
-    let house = Arc::new(House { dir, socket, recovery, judge });
+    let house = Arc::new(House { dir, socket, recovery, judge, changer });
     client::import_busybox(&house).await;
     client::run(&house, "base", "trap exit TERM; while :; do sleep 0.1; done", serde_json::json!({})).await;
     (house, daemon)

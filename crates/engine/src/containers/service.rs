@@ -115,6 +115,11 @@ impl Containers {
         Ok(self.shared.find(name)?.container())
     }
 
+    /// All of them, in no order.
+    pub fn all(&self) -> Vec<Arc<Container>> {
+        self.shared.cells().iter().map(|cell| cell.container()).collect()
+    }
+
     /// Ids of the execs that a container has and that have not ended.
     pub fn exec_ids(&self, id: &str) -> Vec<String> {
         self.shared.find(id).map(|cell| cell.exec_ids()).unwrap_or_default()

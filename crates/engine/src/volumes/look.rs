@@ -137,6 +137,16 @@ impl Volumes {
         }
     }
 
+    /// A volume's labels, as they were given when it was made here. Asks nobody.
+    pub fn labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        self.inner.ledger.record(name).map(|record| record.labels)
+    }
+
+    /// How many volumes that were made here have labels such as these. Asks nobody.
+    pub fn count(&self, wanted: impl Fn(&BTreeMap<String, String>) -> bool) -> u64 {
+        self.inner.ledger.all().iter().filter(|(_, record, _)| wanted(&record.labels)).count() as u64
+    }
+
     /// What disk the volumes take. Only `local` ones are measured: walking a remote volume could take for ever.
     pub async fn usage(&self) -> Vec<Usage> {
         let (volumes, _) = self.list(&Filters::default()).await;

@@ -298,9 +298,10 @@ async fn activate(name: &str, found: Found, life: u64) -> Result<LegacyPlugin, H
         HostError::Internal(format!("Plugin.Activate: plugin \"{name}\" answered nonsense: {error}"))
     })?;
     tracing::info!(plugin = name, implements = ?activation.implements, "activated a legacy plugin");
+    let extended = activation.implements.contains(&Interface::ExtendedAuthorization);
     Ok(LegacyPlugin {
         name: name.to_owned(),
-        remotes: Remotes::new(&client, PathMap::default(), life),
+        remotes: Remotes::new(&client, PathMap::default(), life, extended),
         client,
         implements: activation.implements,
         file: found.file,

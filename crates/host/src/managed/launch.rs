@@ -12,7 +12,7 @@ use std::{
 use pintle_image::Descriptor;
 use pintle_runtime::{ExitStatus, Runtime, RuntimeError, Status, Task};
 use pintle_store::failpoint;
-use pintle_wire::{config::PluginConfig, spec::Address};
+use pintle_wire::{Interface, config::PluginConfig, spec::Address};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -207,7 +207,8 @@ impl Launcher {
         let propagated = (!config.propagated_mount.is_empty())
             .then(|| (PathBuf::from(&config.propagated_mount), self.paths.propagated(&version.id)));
         let paths = PathMap { rootfs: Some(rootfs), propagated };
-        let remotes = Remotes::new(&client, paths, self.roster.new_life());
+        let extended = Interface::ExtendedAuthorization.is_among(config);
+        let remotes = Remotes::new(&client, paths, self.roster.new_life(), extended);
         Running { task, client, remotes, since: Instant::now(), started_at }
     }
 

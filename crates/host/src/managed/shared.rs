@@ -56,8 +56,7 @@ impl Managed {
 impl View {
     /// Whether the plugin says that it keeps this contract.
     pub(crate) fn offers(&self, interface: &Interface) -> bool {
-        let capability = interface.capability();
-        self.loaded.as_ref().is_some_and(|loaded| loaded.config.has_capability(&capability))
+        self.loaded.as_ref().is_some_and(|loaded| interface.is_among(&loaded.config))
     }
 
     /// What others are told of a plugin that answers calls.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use pintle_contract::authorization::{Body, Peer, Request};
-use pintle_policy::{Outcome, Policy, READY, Rules, Settings, Sources, decide, input};
+use pintle_policy::{OpaSettings, Outcome, Policy, READY, Recent, Rules, Settings, Sources, decide, input};
 use serde_json::{Value, json};
 
 use super::Done;
@@ -116,8 +116,18 @@ pub struct Serve {
     /// Append each decision to this file
     #[arg(long, env = "AUTH_LOG_PATH", value_name = "FILE")]
     pub log: Option<PathBuf>,
-    #[command(flatten)]
-    pub which: Which,
+    /// Ask the Open Policy Agent server at this address, and not sources
+    #[arg(long, value_name = "URL", conflicts_with = "sources")]
+    pub opa: Option<String>,
+    /// How long an answer of OPA is remembered for the same question, in milliseconds
+    #[arg(long, default_value_t = 1000, value_name = "MS", requires = "opa")]
+    pub opa_cache_ms: u64,
+    /// The package that decides
+    #[arg(long, default_value = "docker.authz", value_name = "PACKAGE")]
+    pub package: String,
+    /// Policies (.rego) and data (.json), folders of these, or names of policies that come with pintle
+    #[arg(required_unless_present = "opa", value_name = "SOURCE")]
+    pub sources: Vec<String>,
 }
 
 /// Print a policy that comes with pintle.
@@ -267,6 +277,7 @@ fn recorded(line: &Value) -> Request {
         gid: number("gid"),
         pid: number("pid"),
         name: who.text("name").to_owned(),
+        executable: who.text("exe").to_owned(),
     });
     let body = match line.at("body") {
         Value::Null => Body::Empty,
@@ -297,7 +308,8 @@ impl Replay {
                 continue;
             }
             count += 1;
-            let decided = rules.decide(&input::of_request(&recorded(&line)), Outcome::Request);
+            let decided =
+                rules.decide(&input::of_request(&recorded(&line), Recent::default()), Outcome::Request);
             let (is, why) = match decided {
                 Ok(decision) if decision.allow => ("allow", String::new()),
                 Ok(decision) => ("deny", decision.message),
@@ -326,8 +338,17 @@ impl Replay {
 
 impl Serve {
     async fn run(self) -> Done {
-        let settings =
-            Settings { timeout: Duration::from_millis(self.timeout_ms.max(1)), ..self.which.settings() };
+        let opa = self.opa.map(|url| OpaSettings {
+            url,
+            cache: Duration::from_millis(self.opa_cache_ms),
+            token: std::env::var("OPA_TOKEN").ok(),
+        });
+        let settings = Settings {
+            sources: self.sources,
+            package: self.package,
+            timeout: Duration::from_millis(self.timeout_ms.max(1)),
+            opa,
+        };
         let policy = Policy::open(settings).map_err(|why| anyhow!(why))?;
         policy.follow();
         let log = match &self.log {
@@ -349,6 +370,10 @@ struct Logged {
 
 #[pintle_sdk::async_trait]
 impl pintle_contract::Authorizer for Logged {
+    fn is_extended(&self) -> bool {
+        self.policy.is_extended()
+    }
+
     async fn authorize_request(
         &self,
         request: &Request,

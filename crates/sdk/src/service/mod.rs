@@ -66,11 +66,13 @@ enum Call {
 impl Service {
     /// What the plugin implements.
     fn interfaces(&self) -> Vec<Interface> {
+        let extended = self.authorizer.as_ref().is_some_and(|authorizer| authorizer.is_extended());
         let all = [
             (self.volume.is_some(), Interface::Volume),
             (self.network.is_some(), Interface::Network),
             (self.ipam.is_some(), Interface::Ipam),
             (self.authorizer.is_some(), Interface::Authorization),
+            (extended, Interface::ExtendedAuthorization),
             (self.log.is_some(), Interface::Log),
         ];
         all.into_iter().filter_map(|(serves, interface)| serves.then_some(interface)).collect()

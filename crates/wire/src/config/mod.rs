@@ -249,7 +249,12 @@ impl PluginConfig {
 
     /// Whether it serves `capability` (lower case, such as `volumedriver`) in Docker's name space.
     pub fn has_capability(&self, capability: &str) -> bool {
-        self.interface.types.iter().any(|kind| kind.prefix == "docker" && kind.capability == capability)
+        self.has_type("docker", capability)
+    }
+
+    /// Whether it serves `capability` in the name space `prefix`.
+    pub fn has_type(&self, prefix: &str, capability: &str) -> bool {
+        self.interface.types.iter().any(|kind| kind.prefix == prefix && kind.capability == capability)
     }
 }
 
