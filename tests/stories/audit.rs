@@ -148,6 +148,97 @@ fn a_trail_outlives_kills() {
     }
 }
 
+/// Takes lines by HTTP, and has them on the disk before it says so.
+const TAKER: &str = r"
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Server(BaseHTTPRequestHandler):
+    def do_POST(self):
+        text = self.rfile.read(int(self.headers['Content-Length']))
+        with open(sys.argv[2], 'ab') as out:
+            out.write(text if text.endswith(b'\n') else text + b'\n'); out.flush(); os.fsync(out.fileno())
+        self.send_response(200); self.send_header('Content-Length', '0'); self.end_headers()
+    def log_message(self, *_): pass
+HTTPServer(('127.0.0.1', int(sys.argv[1])), Server).serve_forever()
+";
+
+/// Every line arrives, in order, while the engine and who takes them are killed, and by a second way at once.
+#[test]
+fn a_trail_reaches_log_drivers() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (mut engine, file) = engine_with(&json!({}));
+    let settings = json!({"audit": {"max-size": "16k", "log-drivers": {
+        "siem": {"driver": "http", "options": {"http-url": format!("http://127.0.0.1:{port}/"), "http-format": "text", "http-batch-wait": "50ms"}},
+        "copy": {"driver": "file", "options": {"file-path": "audit/copy"}},
+    }}});
+    fs::write(&file, settings.to_string()).unwrap();
+    let taken = engine.dir.join("taken");
+    let taker = || {
+        let mut command = Command::new("python3");
+        command.args(["-c", TAKER, &port.to_string()]).arg(&taken);
+        Taker(command.spawn().unwrap())
+    };
+    let mut running = Some(taker());
+    for round in 0..4 {
+        engine.boot(&[]);
+        std::thread::scope(|scope| {
+            let (engine, port) = (&engine, port);
+            let clients = scope.spawn(move || {
+                for number in 0..40 {
+                    let name = format!("v-{round}-{number}");
+                    let _ = engine.try_http("POST", "/volumes/create", Some(&json!({"Name": name})));
+                }
+            });
+            if round % 2 == 1 {
+                running = None;
+                assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+                std::thread::sleep(Duration::from_millis(300));
+                running = Some(taker());
+            }
+            clients.join().unwrap();
+            signal(engine.pid(), "KILL");
+        });
+        engine.kill();
+    }
+    engine.boot(&[]);
+    let seqs = |path: &Path| -> Vec<u64> {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let seq = |line: &str| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap();
+        text.lines().map(seq).collect()
+    };
+    let last = || {
+        let said = engine.sh(&format!("cat {}/data/audit/audit.jsonl.head", engine.dir.display())).ok();
+        said.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let copy = engine.dir.join("data/log-files/audit/copy");
+    for path in [&taken, &copy] {
+        eventually("the last line", Duration::from_secs(60), || seqs(path).last() == Some(&last()));
+        let all = seqs(path);
+        let unique: std::collections::BTreeSet<u64> = all.iter().copied().collect();
+        assert_eq!((unique.first(), unique.len() as u64), (Some(&1), last()), "{}", path.display());
+        // What comes again comes from where it was not acknowledged, and no further back than a batch.
+        assert!(all.windows(2).all(|pair| pair[1] == pair[0] + 1 || pair[1] <= pair[0]), "{all:?}");
+        println!("{}: {} lines, {} of them twice", path.display(), last(), all.len() as u64 - last());
+    }
+    // Options that make no sense are refused before anything runs.
+    engine.kill();
+    let wrong = json!({"audit": {"log-drivers": {"siem": {"driver": "syslog", "options": {"syslog-facility": "nope"}}}}});
+    fs::write(&file, wrong.to_string()).unwrap();
+    engine.spawn(&[]);
+    eventually("the engine to give up", Duration::from_secs(20), || !engine.alive());
+    assert!(engine.daemon_log().contains("invalid syslog facility"), "{}", engine.daemon_log());
+    drop(running);
+}
+
+struct Taker(std::process::Child);
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A trail that must be written and cannot be lets nothing be done, and says so; one that need not be counts what it lost.
 #[test]
 fn a_full_disk_stops_what_must_be_written() {

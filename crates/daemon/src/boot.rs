@@ -114,8 +114,10 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     // Before any request could ask for it.
     let rooms = Arc::new(PluginRooms::new(&networks, &config.exec_root));
     host.join_networks(Arc::clone(&rooms) as Arc<dyn PluginNetworks>);
+    let container_config = container_config(&config, &host);
+    let log_drivers = container_config.log_drivers.clone();
     let containers = Containers::open(
-        container_config(&config, &host),
+        container_config,
         journal,
         images.clone(),
         runtime.clone(),
@@ -135,6 +137,9 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     let identity = Identity::open(&config.identity).map_err(anyhow::Error::msg).context("identity")?;
     let audit = config.audit.as_ref().map(|settings| Audit::open(settings, &config.authorization_plugins));
     let audit = audit.transpose().map_err(anyhow::Error::msg)?.map(Arc::new);
+    if let Some(audit) = &audit {
+        audit.forward(&id, &log_drivers).map_err(anyhow::Error::msg)?;
+    }
     let (restored_sender, restored) = watch::channel(false);
     let app = App {
         config: ArcSwap::from_pointee(config),

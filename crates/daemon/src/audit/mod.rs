@@ -5,11 +5,13 @@
 //! (`required`), and not for longer than [`BUDGET`]. Otherwise lines that cannot be written are counted, and the count is the
 //! next line that can.
 
+mod forward;
 mod redact;
 mod trail;
 mod verify;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -21,12 +23,16 @@ use std::{
 use chrono::{SecondsFormat, Utc};
 use http::{Method, StatusCode};
 use pintle_contract::authorization::Body;
-use pintle_engine::authorization::Refusal;
+use pintle_engine::{authorization::Refusal, containers::LogDrivers};
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::verify::{Broken, Sound, verify};
-use self::{redact::Redaction, trail::Trail};
+pub use self::{
+    forward::Destination,
+    verify::{Broken, Sound, verify},
+};
+use self::{forward::Forward, redact::Redaction, trail::Trail};
 use crate::{
     authorization::Judged,
     http::{Call, router::Route},
@@ -59,6 +65,8 @@ pub struct Settings {
     pub redact: Vec<String>,
     /// Requests that are not written: `METHOD ROUTE`.
     pub exclude: Vec<String>,
+    /// Where lines go besides, by name.
+    pub destinations: BTreeMap<String, Destination>,
 }
 
 type Fields = Map<String, Value>;
@@ -72,6 +80,8 @@ pub(crate) struct Audit {
     redaction: Redaction,
     queue: mpsc::Sender<Line>,
     counts: Arc<Counts>,
+    ends: CancellationToken,
+    forwards: TaskTracker,
 }
 
 /// What became of lines.
@@ -102,8 +112,14 @@ impl Audit {
             .name("audit".to_owned())
             .spawn(move || write(trail, lines, &counting))
             .map_err(|error| format!("the audit trail's writer: {error}"))?;
-        let audit =
-            Self { settings: settings.clone(), redaction: Redaction::new(&settings.redact), queue, counts };
+        let audit = Self {
+            settings: settings.clone(),
+            redaction: Redaction::new(&settings.redact),
+            queue,
+            counts,
+            ends: CancellationToken::new(),
+            forwards: TaskTracker::new(),
+        };
         let mut start = event("start");
         start.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         start.insert("chain".into(), chain.into());
@@ -116,6 +132,27 @@ impl Audit {
         }
         audit.note(start);
         Ok(audit)
+    }
+
+    /// Begins to send lines where else they are to go. An error if a driver that is linked in refuses its options.
+    pub(crate) fn forward(&self, engine: &str, drivers: &LogDrivers) -> Result<(), String> {
+        for (name, destination) in &self.settings.destinations {
+            let Destination { driver, options } = destination;
+            drivers
+                .check_builtin(driver, options)
+                .map_err(|error| format!("audit.log-drivers: {name:?}: {error}"))?;
+            let forward = Forward {
+                name: name.clone(),
+                destination: destination.clone(),
+                trail: self.settings.file.clone(),
+                max_files: self.settings.max_files,
+                engine: engine.to_owned(),
+                drivers: drivers.clone(),
+                ends: self.ends.clone(),
+            };
+            self.forwards.spawn(forward.run());
+        }
+        Ok(())
     }
 
     /// The chain was changed.
@@ -132,6 +169,9 @@ impl Audit {
         if self.queue.try_send(Line(event("stop"), Some(done))).is_ok() {
             let _ = tokio::time::timeout(BUDGET, told).await;
         }
+        self.ends.cancel();
+        self.forwards.close();
+        let _ = tokio::time::timeout(BUDGET, self.forwards.wait()).await;
     }
 
     /// Lines that were written, and that were lost, since the engine was started.

@@ -306,7 +306,7 @@ impl Config {
                 .collect(),
             log_driver: raw.log_driver.unwrap_or_else(|| "json-file".to_owned()),
             log_opts: raw.log_opts.unwrap_or_default(),
-            more_logs: more_logs(raw.more_log_drivers.unwrap_or_default())?,
+            more_logs: more_logs("more-log-drivers", raw.more_log_drivers.unwrap_or_default())?,
             init: raw.init.unwrap_or(false),
             no_new_privileges: raw.no_new_privileges.unwrap_or(false),
             storage_size: storage_size(raw.storage_opts.as_deref().unwrap_or_default())?,
@@ -371,10 +371,11 @@ fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
 }
 
 fn more_logs(
+    key: &str,
     entries: BTreeMap<String, raw::LogEntry>,
 ) -> Result<BTreeMap<String, containers::LogConfig>, String> {
     for (name, entry) in &entries {
-        let bad = |why: &str| Err(format!("more-log-drivers: {name:?}: {why}"));
+        let bad = |why: &str| Err(format!("{key}: {name:?}: {why}"));
         if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) || name.is_empty() {
             return bad("a name has letters, digits, - and _");
         }
@@ -499,6 +500,12 @@ fn audit(entry: raw::AuditEntry, data_root: &Path) -> Result<crate::audit::Setti
         bodies: entry.bodies.unwrap_or(true),
         redact: entry.redact,
         exclude: entry.exclude,
+        destinations: more_logs("audit.log-drivers", entry.log_drivers)?
+            .into_iter()
+            .map(|(name, config)| {
+                (name, crate::audit::Destination { driver: config.driver, options: config.options })
+            })
+            .collect(),
     })
 }
 

@@ -124,6 +124,8 @@ pub struct AuditEntry {
     pub required: bool,
     /// Whether bodies are written: true.
     pub bodies: Option<bool>,
+    /// Log drivers that take every line besides, by name.
+    pub log_drivers: BTreeMap<String, LogEntry>,
     /// Keys whose values are secrets, besides the usual ones.
     pub redact: Vec<String>,
     /// Requests that are not written: `METHOD ROUTE`.

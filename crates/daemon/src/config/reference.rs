@@ -52,7 +52,7 @@ const FILE_ONLY: &[(&str, &str)] = &[
     ),
     (
         "audit",
-        "A trail of every request and what was decided: `file`, `max-size`, `max-file`, `required`, `bodies`, `redact`, `exclude`",
+        "A trail of every request and what was decided: `file`, `max-size`, `max-file`, `required`, `bodies`, `redact`, `exclude`, `log-drivers`",
     ),
     ("plugin-spec-dirs", "Where `.spec` and `.json` files of legacy plugins are looked for"),
     (

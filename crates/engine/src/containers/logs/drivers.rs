@@ -27,7 +27,7 @@ impl LogDrivers {
     }
 
     /// The driver of that name as it is now: a plugin that is started again is another driver.
-    pub(crate) async fn find(&self, name: &str) -> Result<Arc<dyn LogDriver>, EngineError> {
+    pub async fn find(&self, name: &str) -> Result<Arc<dyn LogDriver>, EngineError> {
         if let Some(driver) = self.builtin.get(name) {
             return Ok(Arc::clone(driver));
         }
@@ -46,6 +46,11 @@ impl LogDrivers {
             Err(error) if error.kind == crate::ErrorKind::NotFound => Err(unknown(name)),
             Err(_) => Ok(()),
         }
+    }
+
+    /// Refuses options that a driver that is linked in refuses; of others nothing is known before they are asked.
+    pub fn check_builtin(&self, name: &str, options: &BTreeMap<String, String>) -> Result<(), EngineError> {
+        self.builtin.get(name).map_or(Ok(()), |driver| driver.check(options).map_err(EngineError::from))
     }
 
     /// Notes that a container's lines go to a plugin.
