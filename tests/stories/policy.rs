@@ -70,6 +70,46 @@ fn a_policy_decides_and_its_files_are_followed() {
     assert!(engine.daemon_log().contains("the policy: "), "{}", engine.daemon_log());
 }
 
+/// T8: what a policy was told that a bind leads to is what is mounted, whatever becomes of the path.
+#[test]
+fn a_bind_is_what_was_judged() {
+    let mut engine = Engine::prepared(Kind::Pintle, Client::Docker, &[]);
+    let config = engine.dir.join("daemon.json");
+    let data = engine.dir.join("data.json");
+    fs::write(&data, json!({"mounts": [engine.dir.join("allowed")]}).to_string()).unwrap();
+    let settings = json!({"authorization-plugins": ["policy"], "policy": {"sources": ["mounts", data]}});
+    fs::write(&config, settings.to_string()).unwrap();
+    engine.also(&["--config-file", &config.display().to_string()]);
+    engine.boot(&[]);
+    engine.busybox("bb");
+    let made = "mkdir -p allowed/real secret && echo judged >allowed/real/file && echo secret >secret/file && ln -sfn allowed/real link";
+    engine.sh(made).ok();
+    engine.sh("docker run --rm --network none -v $PWD/secret:/d bb cat /d/file").fails();
+    engine.sh("docker run --rm --network none -v $PWD/allowed/../secret:/d bb cat /d/file").fails();
+
+    // The link is another when the container starts: it gets what was judged.
+    engine.sh("docker create --name swapped --network none -v $PWD/link:/d bb cat /d/file && ln -sfn $PWD/secret link").ok();
+    assert_eq!(engine.sh("docker start -a swapped").ok(), "judged");
+    let source = engine.sh("docker inspect -f '{{(index .Mounts 0).Source}}' swapped").ok();
+    assert_eq!(source, engine.dir.join("link").display().to_string(), "it is shown as it was asked for");
+    // A link where there was none: it starts no more, and no copy is made from there.
+    engine.sh("mv allowed/real allowed/gone && ln -s $PWD/secret allowed/real").ok();
+    let said = engine.sh("docker start -a swapped").fails();
+    assert!(
+        said.contains("was judged when the container was made, and a link was put into it since"),
+        "{said}"
+    );
+    assert!(!engine.sh("docker cp swapped:/d/file - | tar -xO").stdout.contains("secret"));
+    // Those that join its mounts get no more.
+    engine.sh("docker run --rm --network none --volumes-from swapped bb cat /d/file").fails();
+    engine.sh("rm allowed/real && mv allowed/gone allowed/real").ok();
+    assert_eq!(engine.sh("docker start -a swapped").ok(), "judged");
+    engine.kill();
+    engine.boot(&[]);
+    assert_eq!(engine.sh("docker start -a swapped").ok(), "judged", "another engine remembers");
+    engine.sh("docker rm swapped").ok();
+}
+
 struct Served(Child);
 
 impl Drop for Served {

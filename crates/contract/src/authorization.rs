@@ -86,7 +86,7 @@ pub struct Context {
 /// A host's path in a container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bind {
-    /// As the request has it.
+    /// As the request has it, without dotted and empty steps.
     pub source: String,
     /// Where links lead to on this host now. What does not exist is where its nearest parent that does would have it; empty if
     /// that cannot be known.

@@ -135,20 +135,33 @@ pub fn binds(body: &Value) -> Vec<Bind> {
     let list = |list: &'static str| host[list].as_array().into_iter().flatten();
     let binds = list("Binds").filter_map(|bind| {
         let mut parts = bind.as_str()?.split(':');
-        let source = parts.next().filter(|source| source.starts_with('/'))?;
+        let source = clean(parts.next().filter(|source| source.starts_with('/'))?);
         let read_only = parts.nth(1).is_some_and(|options| options.split(',').any(|option| option == "ro"));
         Some((source, read_only))
     });
     let mounts = list("Mounts").filter_map(|entry| {
-        let source = entry["Source"].as_str().filter(|_| entry["Type"] == "bind")?;
+        let source = clean(entry["Source"].as_str().filter(|_| entry["Type"] == "bind")?);
         Some((source, entry["ReadOnly"] == true))
     });
-    let bind = |(source, read_only): (&str, bool)| Bind {
-        source: source.to_owned(),
-        resolved: resolved(Path::new(source)).unwrap_or_default(),
+    let bind = |(source, read_only): (String, bool)| Bind {
+        resolved: resolved(Path::new(&source)).unwrap_or_default(),
+        source,
         read_only,
     };
     binds.chain(mounts).map(bind).collect()
+}
+
+/// A path as Docker's clients and engines understand it before they look: `..` takes away the step before it.
+fn clean(path: &str) -> String {
+    let mut steps = Vec::new();
+    for step in path.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()),
+            step => steps.push(step),
+        }
+    }
+    format!("/{}", steps.join("/"))
 }
 
 /// What does not exist yet is where its nearest parent that does would have it.

@@ -91,6 +91,9 @@ pub(crate) async fn carry_out(app: Arc<App>, route: Route, mut call: Call) -> Ou
         audit.decided(entry, asked, judged, decision).await?;
     }
     let judged = judged?;
+    if let Some(context) = &judged.request.context {
+        call.judged.clone_from(&context.binds);
+    }
     let head = Arc::clone(&call.head);
     let done = route.call(app, call).await;
     let (result, changed) = match &chain {

@@ -68,6 +68,7 @@ pub(crate) fn spec(
         }
     };
     let spec = ContainerSpec {
+        judged: std::collections::BTreeMap::new(),
         image: config.image,
         platform,
         entrypoint: config.entrypoint.0,

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Uri, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, BodyStream, combinators::UnsyncBoxBody};
 use pintle_api::{ApiVersion, decode::Reading};
+use pintle_contract::authorization::Bind;
 use pintle_image::Auth;
 use tokio::io::AsyncRead;
 
@@ -42,6 +43,8 @@ pub(crate) struct Call {
     pub(crate) head: Arc<Head>,
     /// How the connection can be taken over.
     pub(crate) offer: Offer,
+    /// Host paths that were judged, and where they lead to.
+    pub(crate) judged: Vec<Bind>,
     body: Incoming,
     /// The body, once it was read for a route that wants JSON.
     parsed: Option<Parsed>,
@@ -69,7 +72,7 @@ impl Call {
         body: Incoming,
     ) -> Self {
         let query = Query::parse(head.uri.query().unwrap_or(""));
-        Self { version, name, query, head, offer, body, parsed: None }
+        Self { version, name, query, head, offer, judged: Vec::new(), body, parsed: None }
     }
 
     /// Whether the client speaks at least `1.minor`.

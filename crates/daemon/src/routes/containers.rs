@@ -32,6 +32,7 @@ pub(crate) async fn create(app: Arc<App>, mut call: Call) -> Outcome {
     let (mut spec, mut warnings) =
         convert::spec::spec(config, host, networking, platform, call.version, &app.config.load())?;
     spec.read_only_shallow = !call.since(44);
+    spec.judged = call.judged.iter().map(|bind| (bind.source.clone(), bind.resolved.clone())).collect();
     let created = app.containers().await.create(call.query.some("name"), spec).await?;
     warnings.extend(created.warnings);
     Ok(reply::json(StatusCode::CREATED, &Created { id: created.id, warnings }))

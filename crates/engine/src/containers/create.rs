@@ -75,6 +75,9 @@ async fn create(
     }
     shared.check_size(&spec)?;
     let mut points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
+    for point in points.iter_mut().filter(|point| point.kind == MountKind::Bind && point.judged.is_none()) {
+        point.judged = spec.judged.get(&*point.source.to_string_lossy()).map(Into::into);
+    }
     shared.find_images(&mut points)?;
     shared.networks.check(&spec)?;
     check_links(shared, &spec)?;

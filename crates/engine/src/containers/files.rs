@@ -18,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use super::{
     Archive, Container, Containers, CopyIn, MountKind, MountPoint, PathStat,
     cell::Cell,
-    launch,
     service::{Shared, blocking},
 };
 use crate::{EngineError, volumes::Passing};
@@ -295,8 +294,9 @@ impl View {
                 source.path
             }
             MountKind::Bind => {
-                let point = mount.clone();
-                blocking(move || launch::bind_source(&point)).await?
+                let (source, pinned) = shared.bind_source(mount).await?;
+                part = pinned;
+                source
             }
             MountKind::Volume => {
                 let name = mount.name.as_deref().unwrap_or_default();

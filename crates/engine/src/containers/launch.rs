@@ -236,9 +236,8 @@ impl Shared {
             match mount.kind {
                 MountKind::Tmpfs => Ok((oci::Source { path: PathBuf::new(), point: mount.clone() }, None)),
                 MountKind::Bind => {
-                    let point = mount.clone();
-                    let path = blocking(move || bind_source(&point)).await?;
-                    Ok((oci::Source { path, point: mount.clone() }, None))
+                    let (path, pinned) = self.bind_source(mount).await?;
+                    Ok((oci::Source { path, point: mount.clone() }, pinned))
                 }
                 MountKind::Volume => self.volume_source(container, mount, mounted).await,
                 MountKind::Image => {
@@ -268,6 +267,20 @@ impl Shared {
         let path = self.volumes.mount_as(&name, &container.id, &id, &seen).await?;
         mounted.lock().unwrap_or_else(PoisonError::into_inner).push(mount.clone());
         self.part(path, mount).await
+    }
+
+    /// The host path of a bind; made if it may be. What was judged is bound by the very file that was found.
+    pub async fn bind_source(&self, mount: &MountPoint) -> Result<(PathBuf, Option<Subpath>), EngineError> {
+        let mut point = mount.clone();
+        if let Some(judged) = &mount.judged {
+            point.source.clone_from(judged);
+        }
+        let path = blocking(move || bind_source(&point)).await?;
+        if mount.judged.is_none() {
+            return Ok((path, None));
+        }
+        let pinned = self.volumes.pinned(&path).await?;
+        Ok((pinned.path().to_owned(), Some(pinned)))
     }
 
     /// What of a volume or an image is to be mounted.
@@ -376,7 +389,7 @@ async fn cancellable<T>(
 }
 
 /// The host path of a bind; made if it may be.
-pub(super) fn bind_source(mount: &MountPoint) -> Result<PathBuf, EngineError> {
+fn bind_source(mount: &MountPoint) -> Result<PathBuf, EngineError> {
     match std::fs::metadata(&mount.source) {
         Ok(_) => Ok(mount.source.clone()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && mount.create_source => {

@@ -70,6 +70,8 @@ pub struct MountPoint {
     pub long_form: bool,
     /// Make a bind's missing source.
     pub create_source: bool,
+    /// Where `source` led to when authorizers judged the bind, without links: this is mounted, and nothing else.
+    pub judged: Option<PathBuf>,
 }
 
 impl Container {

@@ -57,6 +57,9 @@ pub struct ContainerSpec {
     pub publish_all: bool,
     /// `source:destination[:options]`, or a destination alone.
     pub binds: Vec<String>,
+    /// Where sources of binds led to when authorizers judged them, by the source's text; not kept.
+    #[serde(skip)]
+    pub judged: BTreeMap<String, String>,
     /// The long form of mounts.
     pub mounts: Vec<MountSpec>,
     /// Destination to mount options.

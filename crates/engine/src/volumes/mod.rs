@@ -230,6 +230,13 @@ impl Volumes {
         bound.await.map_err(|error| EngineError::internal(error.to_string()))?
     }
 
+    /// A path of the host that has no links in it as a path of its own; see [`subpath::Subpath::pinned`].
+    pub async fn pinned(&self, path: &Path) -> Result<subpath::Subpath, EngineError> {
+        let (at, path) = (self.inner.subpaths.clone(), path.to_owned());
+        let bound = tokio::task::spawn_blocking(move || subpath::Subpath::pinned(&path, &at));
+        bound.await.map_err(|error| EngineError::internal(error.to_string()))?
+    }
+
     /// Ends background work, waiting a little for driver calls that are under way.
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();

@@ -30,10 +30,31 @@ pub struct Subpath {
 impl Subpath {
     /// Finds `inside` beneath `volume` and binds it to a new path in the directory `within`. Blocks on the disk.
     pub fn bind(volume: &Path, inside: &str, within: &Path) -> Result<Self, EngineError> {
-        let found = open(volume, inside)?;
-        let failed = |error: io::Error| {
-            EngineError::internal(format!("cannot bind subpath {inside} of a volume: {error}"))
-        };
+        Self::of(open(volume, inside)?, &format!("subpath {inside} of a volume"), within)
+    }
+
+    /// The same of an absolute path that has no links in it: of one that has been put into it since, nothing is found.
+    pub fn pinned(path: &Path, within: &Path) -> Result<Self, EngineError> {
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let mut found = Err(Errno::AGAIN);
+        for _ in 0..ATTEMPTS {
+            found = openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
+            if !matches!(found, Err(Errno::AGAIN | Errno::INTR)) {
+                break;
+            }
+        }
+        let found = found.map_err(|error| match error {
+            Errno::LOOP => EngineError::conflict(format!(
+                "the path {} was judged when the container was made, and a link was put into it since",
+                path.display()
+            )),
+            error => no_access(path, error),
+        })?;
+        Self::of(found, &path.display().to_string(), within)
+    }
+
+    fn of(found: OwnedFd, what: &str, within: &Path) -> Result<Self, EngineError> {
+        let failed = |error: io::Error| EngineError::internal(format!("cannot bind {what}: {error}"));
         let is_dir = fstat(&found).map(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
         fs::create_dir_all(within).map_err(failed)?;
         let at = within.join(hex::encode(rand::random::<[u8; 16]>()));
@@ -150,6 +171,45 @@ mod tests {
         assert_eq!(open(&volume, "a/missing").unwrap_err().kind(), ErrorKind::NotFound);
         open(&volume, "a/within").unwrap();
         open(&volume, "./a/b").unwrap();
+    }
+
+    /// T8: somebody swaps a directory for a link all the while.
+    #[test]
+    fn a_pinned_path_never_leads_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (judged, within) = (root.join("judged"), root.join("subpaths"));
+        fs::create_dir_all(judged.join("data")).unwrap();
+        fs::write(judged.join("data/file"), "judged").unwrap();
+        fs::create_dir_all(root.join("secret/data")).unwrap();
+        fs::write(root.join("secret/data/file"), "secret").unwrap();
+        symlink("secret", root.join("link")).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let (mut shown, mut refused) = (0, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use rustix::fs::{RenameFlags, renameat_with};
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    renameat_with(CWD, &judged, CWD, root.join("link"), RenameFlags::EXCHANGE).unwrap();
+                    std::thread::yield_now();
+                }
+            });
+            for _ in 0..10_000 {
+                match Subpath::pinned(&judged.join("data"), &within) {
+                    Ok(bound) => {
+                        assert_eq!(fs::read_to_string(bound.path().join("file")).unwrap(), "judged");
+                        shown += 1;
+                    }
+                    Err(error) => {
+                        assert!(error.to_string().contains("a link was put into it"), "{error}");
+                        refused += 1;
+                    }
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(shown > 0 && refused > 0, "both happen: {shown} and {refused}");
+        assert_eq!(fs::read_dir(&within).unwrap().count(), 0, "nothing is left");
     }
 
     #[test]
