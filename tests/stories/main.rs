@@ -34,6 +34,7 @@ mod interop;
 mod ipam_leaks;
 mod kill_sweep;
 mod legacy;
+mod letter;
 mod log_drivers;
 mod log_looking;
 mod log_plugins;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     StringMap,
-    container::{Config, MountPoint},
+    container::{Config, Descriptor, MountPoint},
     host_config::{HostConfig, PortBinding},
     network::EndpointSettings,
 };
@@ -47,6 +47,8 @@ pub struct Container {
     pub mounts: Vec<MountPoint>,
     pub config: Config,
     pub network_settings: NetworkSettings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_manifest_descriptor: Option<Descriptor>,
 }
 
 /// What a container is doing.

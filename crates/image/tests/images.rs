@@ -33,7 +33,7 @@ async fn load_list_mount_diff_remove() {
     let images = scratch.images();
     let (progress, mut events) = Progress::channel();
     let archive = docker_archive(Some("box:1"), &[busybox(), upper()], gzip);
-    let loaded = images.load(Cursor::new(archive), &progress).await.unwrap();
+    let loaded = images.load(Cursor::new(archive), None, &progress).await.unwrap();
     assert_eq!(loaded[0].tags, ["box:1"]);
     assert!(drain(&mut events).iter().any(|event| event.status == "Loaded image: box:1"));
 

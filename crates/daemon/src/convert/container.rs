@@ -12,7 +12,7 @@ use pintle_api::{
     version::ApiVersion,
 };
 use pintle_engine::{
-    containers::{Container, Health, MountKind, PathStat, Size, State},
+    containers::{self, Container, Health, MountKind, PathStat, Size, State},
     networks::ContainerNetworks,
     volumes::DEFAULT,
 };
@@ -29,10 +29,14 @@ pub(crate) struct Surroundings {
     pub(crate) size: Option<Size>,
     /// What it wants of networks and what it has.
     pub(crate) networks: ContainerNetworks,
+    /// Its legacy links.
+    pub(crate) links: Vec<String>,
     /// The client's version.
     pub(crate) version: ApiVersion,
     /// The image's layers, topmost first.
     pub(crate) lower: String,
+    /// Its manifest.
+    pub(crate) manifest: Option<container::Descriptor>,
     /// What a container gets that names no control group name space mode.
     pub(crate) cgroupns_mode: &'static str,
     pub(crate) default_shm_size: i64,
@@ -57,6 +61,7 @@ pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::C
         false => String::new(),
     };
     let network_settings = network_settings(container, &around);
+    let host_config = host_config(container, &around);
     inspect::Container {
         id: container.id.clone(),
         created: time::rfc3339_nano(container.created),
@@ -78,7 +83,7 @@ pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::C
         driver: "overlay2".to_owned(),
         platform: container.os.clone(),
         exec_ids: (!around.exec_ids.is_empty()).then_some(around.exec_ids),
-        host_config: host_config(container, around.cgroupns_mode, around.default_shm_size),
+        host_config,
         graph_driver: GraphDriver {
             name: "overlay2".to_owned(),
             data: Some(
@@ -94,6 +99,7 @@ pub(crate) fn inspect(container: &Container, around: Surroundings) -> inspect::C
         mounts: mounts(container),
         config: Config { mac_address: main_mac_address(container), ..config(container) },
         network_settings,
+        image_manifest_descriptor: around.manifest,
         ..inspect::Container::default()
     }
 }
@@ -176,7 +182,7 @@ fn config(container: &Container) -> Config {
 }
 
 /// The client's document with the defaults that it left open.
-fn host_config(container: &Container, cgroupns_mode: &str, default_shm_size: i64) -> HostConfig {
+fn host_config(container: &Container, around: &Surroundings) -> HostConfig {
     let spec = &container.spec;
     let mut host: HostConfig = part(container, "HostConfig");
     let fill = |text: &mut String, default: &str| {
@@ -186,7 +192,7 @@ fn host_config(container: &Container, cgroupns_mode: &str, default_shm_size: i64
     };
     network_mode(container).clone_into(&mut host.network_mode);
     fill(&mut host.ipc_mode, "private");
-    fill(&mut host.cgroupns_mode, if spec.privileged { "host" } else { cgroupns_mode });
+    fill(&mut host.cgroupns_mode, if spec.privileged { "host" } else { around.cgroupns_mode });
     fill(&mut host.runtime, crate::config::EMBEDDED_RUNTIME);
     host.log_config.kind.clone_from(&spec.log.driver);
     fill(&mut host.log_config.kind, "json-file");
@@ -194,7 +200,7 @@ fn host_config(container: &Container, cgroupns_mode: &str, default_shm_size: i64
     spec.restart.mode.as_str().clone_into(&mut host.restart_policy.name);
     host.restart_policy.maximum_retry_count = i64::from(spec.restart.max_retries);
     if host.shm_size == 0 {
-        host.shm_size = default_shm_size;
+        host.shm_size = around.default_shm_size;
     }
     host.memory = spec.resources.memory;
     host.memory_swap = spec.resources.memory_swap;
@@ -218,12 +224,7 @@ fn host_config(container: &Container, cgroupns_mode: &str, default_shm_size: i64
         host.readonly_paths = Some(pintle_runtime::spec::readonly_paths());
     }
     if network_mode(container) == "bridge" {
-        // On the default bridge a link is shown as the path that it once was.
-        for link in host.links.iter_mut().flatten() {
-            let (name, alias) = link.split_once(':').unwrap_or((link, link));
-            let (name, alias) = (name.trim_start_matches('/'), alias.rsplit('/').next().unwrap_or(alias));
-            *link = format!("/{name}:/{}/{alias}", container.name);
-        }
+        host.links = (!around.links.is_empty()).then(|| around.links.clone());
     }
     for bindings in host.port_bindings.get_or_insert_default().values_mut() {
         let bindings = bindings.get_or_insert_default();
@@ -247,17 +248,24 @@ fn mounts(container: &Container) -> Vec<MountPoint> {
             source: mount.source.to_string_lossy().into_owned(),
             destination: mount.destination.clone(),
             driver: mount.driver.clone(),
-            // Docker labels volumes of its own driver for SELinux, and says so.
-            mode: match mount.kind {
-                MountKind::Volume if mount.driver == DEFAULT && mount.mode.is_empty() && !mount.anonymous => {
-                    "z".to_owned()
-                }
-                _ => mount.mode.clone(),
+            mode: match is_labelled(mount) {
+                true => "z".to_owned(),
+                false => mount.mode.clone(),
             },
             rw: mount.rw,
             propagation: mount.propagation.clone(),
         })
         .collect()
+}
+
+/// Whether Docker labels it for SELinux without being told to, and says so: volumes of its own driver, but neither those
+/// that an image or `-v /path` asks for nor another container's.
+fn is_labelled(mount: &containers::MountPoint) -> bool {
+    mount.kind == MountKind::Volume
+        && mount.driver == DEFAULT
+        && mount.mode.is_empty()
+        && (mount.long_form || !mount.anonymous)
+        && !mount.taken_over
 }
 
 /// The network that the container's mode means.
@@ -305,12 +313,14 @@ fn network_settings(container: &Container, around: &Surroundings) -> NetworkSett
 /// One entry of `GET /containers/json`.
 pub(crate) fn summary(
     container: &Container,
+    link_names: &[String],
     networks: &ContainerNetworks,
     health: Option<&Health>,
     size: Option<Size>,
-    image: String,
+    image: (String, Option<container::Descriptor>),
     now: DateTime<Utc>,
 ) -> Summary {
+    let (image, image_manifest_descriptor) = image;
     let mut command = container.path.clone();
     for word in &container.args {
         command.push(' ');
@@ -322,7 +332,7 @@ pub(crate) fn summary(
     }
     Summary {
         id: container.id.clone(),
-        names: vec![format!("/{}", container.name)],
+        names: [format!("/{}", container.name)].into_iter().chain(link_names.iter().cloned()).collect(),
         image,
         image_id: container.image_id.clone(),
         command,
@@ -339,6 +349,7 @@ pub(crate) fn summary(
         },
         network_settings: SummaryNetworks { networks: network::endpoints(networks) },
         mounts: mounts(container),
+        image_manifest_descriptor,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use pintle_api::{
-    container::{Config, Words},
+    container::{Config, Descriptor, DescriptorPlatform, Words},
     image::{Deleted, HistoryEntry, Inspect, Metadata, RootFs, Summary},
     inspect::GraphDriver,
     time,
@@ -32,6 +32,22 @@ pub(crate) fn summary(
         size: signed(image.size),
         virtual_size: with_virtual_size.then(|| signed(image.size)),
     }
+}
+
+/// The manifest that an image came with, as its containers show it.
+pub(crate) fn manifest(image: &Image) -> Option<Descriptor> {
+    let manifest = image.manifest.as_ref()?;
+    let platform = image.config.platform();
+    Some(Descriptor {
+        media_type: manifest.media_type.clone(),
+        digest: manifest.digest.to_string(),
+        size: manifest.size,
+        platform: DescriptorPlatform {
+            architecture: platform.architecture,
+            os: platform.os,
+            variant: platform.variant.unwrap_or_default(),
+        },
+    })
 }
 
 /// Directories as overlayfs takes them, the topmost first.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::Utc;
-use pintle_api::container::Summary;
+use pintle_api::container::{Descriptor, Summary};
 use pintle_engine::containers::{Container, ListOptions, Size};
 use pintle_image::Images;
 use pintle_runtime::cgroup::Setup;
@@ -25,23 +25,29 @@ pub(crate) async fn list(app: Arc<App>, call: Call) -> Outcome {
     };
     let containers = app.containers().await;
     let all = containers.list(options).await?;
-    Ok(reply::ok(&summaries(&app, &all)))
+    Ok(reply::ok(&summaries(&app, &all, call.since(48))))
 }
 
-/// What clients are told of each container of a list.
-pub(crate) fn summaries(app: &App, all: &[(Arc<Container>, Option<Size>)]) -> Vec<Summary> {
+/// What clients are told of each container of a list, with or without their images' manifests.
+pub(crate) fn summaries(
+    app: &App,
+    all: &[(Arc<Container>, Option<Size>)],
+    with_manifests: bool,
+) -> Vec<Summary> {
     let mut names = ImageNames::new(&app.images);
     let now = Utc::now();
+    let link_names = app.containers.link_names();
     all.iter()
         .map(|(container, size)| {
             let networks = app.containers.networks(container);
             let health = app.containers.health(&container.id);
             convert::container::summary(
                 container,
+                link_names.get(&container.id).map_or(&[][..], Vec::as_slice),
                 &networks,
                 health.as_ref(),
                 *size,
-                names.of(container),
+                (names.of(container), with_manifests.then(|| names.manifest(container)).flatten()),
                 now,
             )
         })
@@ -52,11 +58,22 @@ pub(crate) fn summaries(app: &App, all: &[(Arc<Container>, Option<Size>)]) -> Ve
 struct ImageNames<'a> {
     images: &'a Images,
     known: HashMap<String, Option<String>>,
+    manifests: HashMap<String, Option<Descriptor>>,
 }
 
 impl<'a> ImageNames<'a> {
     fn new(images: &'a Images) -> Self {
-        Self { images, known: HashMap::new() }
+        Self { images, known: HashMap::new(), manifests: HashMap::new() }
+    }
+
+    /// The manifest that its image came with.
+    fn manifest(&mut self, container: &Container) -> Option<Descriptor> {
+        if let Some(known) = self.manifests.get(&container.image_id) {
+            return known.clone();
+        }
+        let image = self.images.get(&container.image_id).ok();
+        let manifest = image.as_ref().and_then(convert::image::manifest);
+        self.manifests.entry(container.image_id.clone()).or_insert(manifest).clone()
     }
 
     /// The name that the container was made by, or the id where that name means another image by now.
@@ -80,15 +97,17 @@ pub(crate) async fn inspect(app: Arc<App>, call: Call) -> Outcome {
     let containers = app.containers().await;
     let container = containers.inspect(&call.name)?;
     let size = if call.query.truth("size") { Some(containers.size(&container.id).await?) } else { None };
-    let image = app.images.get(&container.image_id);
+    let image = app.images.get(&container.image_id).ok();
     let around = Surroundings {
-        lower: image.map(|image| convert::image::stacked(&image.layer_dirs)).unwrap_or_default(),
+        lower: image.as_ref().map(|image| convert::image::stacked(&image.layer_dirs)).unwrap_or_default(),
+        manifest: image.as_ref().filter(|_| call.since(48)).and_then(convert::image::manifest),
         dir: containers.dir(&container.id),
         log_path: containers.log_path(&container.id),
         exec_ids: containers.exec_ids(&container.id),
         health: containers.health(&container.id),
         size,
         networks: containers.networks(&container),
+        links: containers.links(&container),
         version: call.version,
         cgroupns_mode: if Setup::detect() == Setup::Unified { "private" } else { "host" },
         default_shm_size: app.config.load().default_shm_size,

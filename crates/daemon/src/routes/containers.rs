@@ -128,7 +128,8 @@ pub(crate) async fn wait(app: Arc<App>, call: Call) -> Outcome {
 
 pub(crate) async fn remove(app: Arc<App>, call: Call) -> Outcome {
     if call.query.truth("link") {
-        return Err(Failure::invalid("Conflict, cannot remove the default link name of the container"));
+        app.containers().await.unlink(&call.name).await?;
+        return Ok(reply::empty(StatusCode::NO_CONTENT));
     }
     let options = RemoveOptions { force: call.query.truth("force"), volumes: call.query.truth("v") };
     app.containers().await.remove(&call.name, options).await?;

@@ -119,7 +119,7 @@ pub(crate) async fn disk_usage(app: Arc<App>, call: Call) -> Outcome {
     if wanted("container") {
         let options = ListOptions { all: true, size: true, ..ListOptions::default() };
         let all = app.containers().await.list(options).await?;
-        usage.containers = Some(super::container_list::summaries(&app, &all));
+        usage.containers = Some(super::container_list::summaries(&app, &all, false));
     }
     if wanted("volume") {
         usage.volumes = Some(app.volumes.usage().await.into_iter().map(convert::volume::usage).collect());

@@ -87,14 +87,12 @@ async fn import(app: Arc<App>, call: Call) -> Outcome {
 
 pub(crate) async fn load(app: Arc<App>, call: Call) -> Outcome {
     let quiet = call.query.truth_or("quiet", true);
-    if call.since(48) {
-        images::platform(&call)?;
-    }
+    let platform = if call.since(48) { images::platform(&call)? } else { None };
     let tar: Box<dyn AsyncRead + Send + Unpin> = Box::new(call.into_reader());
     let engine = Arc::clone(&app);
     let wording = if quiet { quiet_load } else { loud_load };
     progress::answer(&app, Gone::GoOn, wording, move |progress| async move {
-        let loaded = match engine.images.load(tar, &progress).await {
+        let loaded = match engine.images.load(tar, platform, &progress).await {
             Ok(loaded) => loaded,
             // Docker says so in the stream, whatever it is.
             Err(error) => return Ok(vec![Message::failure(error.to_string())]),

@@ -74,13 +74,14 @@ async fn create(
         spec.working_dir = mounts::clean(&spec.working_dir);
     }
     shared.check_size(&spec)?;
-    let mut points = mounts::resolve(&spec, &|from| Ok(shared.find(from)?.container()))?;
+    let mut points =
+        mounts::resolve(&spec, &shared.config.data_root, &|from| Ok(shared.find(from)?.container()))?;
     for point in points.iter_mut().filter(|point| point.kind == MountKind::Bind && point.judged.is_none()) {
         point.judged = spec.judged.get(&*point.source.to_string_lossy()).map(Into::into);
     }
     shared.find_images(&mut points)?;
     shared.networks.check(&spec)?;
-    check_links(shared, &spec)?;
+    shared.bind_links(&mut spec)?;
     shared.networks.settle_names(&mut spec);
     for long in spec.mounts.iter().filter(|long| long.kind == MountKind::Bind && !long.create_mountpoint) {
         if !Path::new(&long.source).exists() {
@@ -116,28 +117,6 @@ async fn create(
             Err(error)
         }
     }
-}
-
-/// On the default bridge a container can be linked to others that are there, and in no host's network.
-fn check_links(shared: &Shared, spec: &ContainerSpec) -> Result<(), EngineError> {
-    if !matches!(spec.network_mode.as_str(), "" | "default" | "bridge") {
-        return Ok(());
-    }
-    for link in &spec.links {
-        let (name, _) = crate::networks::link(link)?;
-        let found = shared.find(&name);
-        // As "not found" clients would take it for the image.
-        let other = found.map_err(|error| {
-            EngineError::invalid(error.message).context(format!("could not get container for {name}"))
-        })?;
-        if other.container().spec.network_mode == "host" {
-            return Err(EngineError::invalid(
-                "conflicting options: host type networking can't be used with links. This would result in undefined \
-                 behavior",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn reserve(shared: &Shared, name: Option<&str>, id: &str) -> Result<String, EngineError> {

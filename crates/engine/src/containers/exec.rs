@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pintle_runtime::{Attach, Exec, ExecConfig, spec::resolve_user};
+use pintle_runtime::{
+    Attach, Exec, ExecConfig,
+    spec::{ResolvedUser, resolve_user},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -75,6 +78,10 @@ impl Containers {
         }
         if !spec.working_dir.is_empty() && !spec.working_dir.starts_with('/') {
             return Err(EngineError::invalid(format!("Cwd must be an absolute path: {}", spec.working_dir)));
+        }
+        if !spec.user.is_empty() {
+            // A client reads the refusal here; later its connection is a stream.
+            user(&self.shared, &container, &spec).await?;
         }
         pintle_runtime::cgroup::expect_move();
         let exec = Arc::new(ExecCell {
@@ -165,16 +172,7 @@ async fn start_exec(
     let container = cell.container();
     let spec = &exec.spec;
     let Some(task) = cell.task() else { return Err(not_running(&container)) };
-    let root = shared.dir(&container.id).join("merged");
-    let (user, groups) = if spec.user.is_empty() {
-        (container.spec.user.clone(), container.spec.group_add.clone())
-    } else {
-        (spec.user.clone(), container.spec.group_add.clone())
-    };
-    let user = blocking(move || {
-        resolve_user(&root, &user, &groups).map_err(|error| EngineError::invalid(error.to_string()))
-    })
-    .await?;
+    let user = user(shared, &container, spec).await?;
     let attach = if start.detach {
         Attach::default()
     } else {
@@ -205,6 +203,17 @@ async fn start_exec(
             Err(EngineError::from(error))
         }
     }
+}
+
+/// Who it runs as, by the account files that the container has now.
+async fn user(shared: &Shared, container: &Container, spec: &ExecSpec) -> Result<ResolvedUser, EngineError> {
+    let root = shared.dir(&container.id).join("merged");
+    let user = if spec.user.is_empty() { &container.spec.user } else { &spec.user }.clone();
+    let groups = container.spec.group_add.clone();
+    blocking(move || {
+        resolve_user(&root, &user, &groups).map_err(|error| EngineError::invalid(error.to_string()))
+    })
+    .await
 }
 
 fn watch_exec(shared: &Arc<Shared>, cell: &Arc<Cell>, exec: &Arc<ExecCell>, handle: Exec) {

@@ -211,12 +211,8 @@ fn refuse_read_only(container: &Container, path: &str) -> Result<(), EngineError
     };
     let mount = container.mounts.iter().filter(inside).max_by_key(|mount| mount.destination.len());
     match mount {
-        Some(mount) if !mount.rw => {
-            Err(EngineError::new(crate::ErrorKind::Forbidden, "mounted volume is marked read-only"))
-        }
-        None if container.spec.read_only => {
-            Err(EngineError::new(crate::ErrorKind::Forbidden, "container rootfs is marked read-only"))
-        }
+        Some(mount) if !mount.rw => Err(EngineError::invalid("mounted volume is marked read-only")),
+        None if container.spec.read_only => Err(EngineError::invalid("container rootfs is marked read-only")),
         _ => Ok(()),
     }
 }

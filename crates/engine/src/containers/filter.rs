@@ -1,6 +1,6 @@
 //! Docker's filters over containers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use regex::Regex;
@@ -35,6 +35,8 @@ pub(super) struct Filter {
 pub(super) struct World<'a> {
     /// Image ids that a name stands for, layers included.
     pub is_ancestor: &'a dyn Fn(&str, &Container) -> bool,
+    /// What linked containers are called besides, by id.
+    pub link_names: &'a HashMap<String, Vec<String>>,
     /// Not older than.
     pub since: Option<DateTime<Utc>>,
     /// Not newer than.
@@ -108,6 +110,11 @@ impl Filter {
         !self.statuses.is_empty() || !self.exited.is_empty()
     }
 
+    /// Whether it asks for names.
+    pub fn wants_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// Whether a container's health (`none` where nobody asks) is one of those wanted.
     pub fn is_as_well_as(&self, word: &str) -> bool {
         any(&self.health, |health| health == word)
@@ -118,12 +125,15 @@ impl Filter {
         let life = &container.life;
         any(&self.ids, |id| container.id.starts_with(id.as_str()))
             && any(&self.names, |(name, expression)| {
-                let slashed = format!("/{}", container.name);
-                match expression {
+                let own = format!("/{}", container.name);
+                let linked = world.link_names.get(&container.id).into_iter().flatten();
+                linked.chain([&own]).any(|slashed| match expression {
                     // Docker matches with and without the slash, so that both `^/x$` and `^x$` work.
-                    Some(expression) => expression.is_match(&slashed) || expression.is_match(&container.name),
+                    Some(expression) => {
+                        expression.is_match(slashed) || expression.is_match(slashed.trim_start_matches('/'))
+                    }
                     None => slashed.contains(name.as_str()),
-                }
+                })
             })
             && self.labels.iter().all(|label| has_label(&spec.labels, label))
             && !self.without_labels.iter().any(|label| has_label(&spec.labels, label))
@@ -296,7 +306,13 @@ mod tests {
         for (key, value) in pairs {
             map.entry((*key).to_owned()).or_default().push((*value).to_owned());
         }
-        let world = World { is_ancestor: &|name, _| name == "busybox", since: None, before: None };
+        let link_names = [("0123456789abcdef".to_owned(), vec!["/app/db".to_owned()])].into();
+        let world = World {
+            is_ancestor: &|name, _| name == "busybox",
+            link_names: &link_names,
+            since: None,
+            before: None,
+        };
         Filter::new(&map).unwrap().matches(&container(), &world)
     }
 
@@ -308,6 +324,7 @@ mod tests {
             ("name", "we", "wx"),
             ("name", "^/web$", "^/we$"),
             ("name", "^web$", "^eb"),
+            ("name", "^/app/db$", "^/app$"),
             ("label", "a", "b"),
             ("label", "a=1", "a=2"),
             ("status", "exited", "running"),

@@ -81,7 +81,11 @@ pub(super) fn update(
     let name = container.hostname();
     let path = dir.join("hosts");
     let text = std::fs::read_to_string(&path)?;
-    let lines = |around: &Surroundings| own_lines(&container.spec, name, around);
+    let lines = |around: &Surroundings| {
+        let mut lines = link_lines(around);
+        lines.extend(own_lines(&container.spec, name, around));
+        lines
+    };
     let (old, new) = (lines(before), lines(now));
     let mut kept: String = text
         .split_inclusive('\n')
@@ -143,6 +147,11 @@ fn own_lines(spec: &ContainerSpec, name: &str, around: &Surroundings) -> Vec<Str
     addresses.iter().map(|address| format!("{address}\t{names}\n")).collect()
 }
 
+/// The lines for those whom it is linked to.
+fn link_lines(around: &Surroundings) -> Vec<String> {
+    around.links.iter().map(|(address, names)| format!("{address}\t{names}\n")).collect()
+}
+
 fn hosts(
     spec: &ContainerSpec,
     name: &str,
@@ -176,9 +185,7 @@ fn hosts(
             let _ = writeln!(text, "{gateway}\t{name}");
         }
     }
-    for (address, names) in &around.links {
-        let _ = writeln!(text, "{address}\t{names}");
-    }
+    text.extend(link_lines(around));
     if !around.host_network {
         text.extend(own_lines(spec, name, around));
     }

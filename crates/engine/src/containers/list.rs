@@ -1,6 +1,9 @@
 //! Lists, sizes and pruning.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use chrono::Utc;
 
@@ -106,8 +109,9 @@ impl Shared {
                     .get(&container.image_id)
                     .is_ok_and(|own| own.layers.starts_with(&wanted.layers))
         };
-        let world = World { is_ancestor: &is_ancestor, since, before };
         let cells = self.cells();
+        let link_names = if filter.wants_names() { self.link_names() } else { HashMap::new() };
+        let world = World { is_ancestor: &is_ancestor, link_names: &link_names, since, before };
         let well = |cell: &super::cell::Cell| cell.health().map_or("none", |health| health.status.as_str());
         let found = cells.iter().filter(|cell| filter.is_as_well_as(well(cell)));
         Ok(found.map(|cell| cell.container()).filter(|one| filter.matches(one, &world)).collect())

@@ -11,7 +11,7 @@
 //! | `service`, `cell`, `index`, `records` | the service, one container in memory, finding them, keeping them |
 //! | `create`, `commit`, `launch`, `supervise`, `health`, `stop`, `remove`, `update`, `networks`, `restore` | the transitions |
 //! | `check`, `limits`, `merge`, `mounts`, `names`, `signal`, `log_options` | understanding what clients send |
-//! | `oci`, `hosts`, `joins` | what the runtime and the container get to see |
+//! | `oci`, `hosts`, `joins`, `links` | what the runtime and the container get to see |
 //! | `streams`, `logs`, `exec`, `files`, `top`, `list`, `filter` | looking at containers and into them |
 //!
 //! **What a crash leaves.** A record says `Starting` before anything is mounted, `Running` by the time a start is
@@ -33,6 +33,7 @@ mod index;
 mod joins;
 mod launch;
 mod limits;
+mod links;
 mod list;
 mod log_options;
 mod logs;

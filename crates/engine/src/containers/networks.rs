@@ -218,7 +218,7 @@ impl Shared {
                 })
                 .await;
         }
-        let before = self.networks.reach(&container);
+        let before = self.surroundings(&container, &self.networks.reach(&container));
         self.networks.join(&container, &name, wish.clone()).await?;
         let wanted = self.want_networks(cell, &container, |spec| {
             spec.networks.insert(name.clone(), wish);
@@ -227,7 +227,7 @@ impl Shared {
             let _ = self.networks.part(&container, &name).await;
             return Err(error);
         }
-        self.refresh_files(&cell.container(), &before).await;
+        self.refresh_files(&cell.container(), before).await;
         Ok(())
     }
 
@@ -247,7 +247,7 @@ impl Shared {
             }
             known => known?,
         };
-        let before = self.networks.reach(&container);
+        let before = self.surroundings(&container, &self.networks.reach(&container));
         // First what is wanted: were the engine to die in between, the next one would see to the rest.
         self.want_networks(cell, &container, |spec| {
             spec.networks.remove(&name);
@@ -258,7 +258,7 @@ impl Shared {
                 Err(error) if force => tracing::debug!(container = %cell.id, %error, "was not there"),
                 parted => parted?,
             }
-            self.refresh_files(&cell.container(), &before).await;
+            self.refresh_files(&cell.container(), before).await;
         }
         Ok(())
     }
@@ -272,6 +272,21 @@ impl Shared {
             )));
         }
         Ok(container)
+    }
+
+    /// Keeps only some of a container's links.
+    pub async fn change_links(
+        &self,
+        cell: &Arc<Cell>,
+        keep: impl Fn(&str) -> bool,
+    ) -> Result<(), EngineError> {
+        let container = self.changeable(cell)?;
+        let before = self.surroundings(&container, &self.networks.reach(&container));
+        self.want_networks(cell, &container, |spec| spec.links.retain(|link| keep(link))).await?;
+        if container.life.run().is_some() {
+            self.refresh_files(&cell.container(), before).await;
+        }
+        Ok(())
     }
 
     async fn want_networks(
@@ -289,10 +304,13 @@ impl Shared {
     }
 
     /// Brings the files of a running container up to date.
-    async fn refresh_files(&self, container: &Arc<Container>, before: &Reach) {
-        let now = self.networks.reach(container);
+    async fn refresh_files(
+        &self,
+        container: &Arc<Container>,
+        before: Result<hosts::Surroundings, EngineError>,
+    ) {
         let refreshed = async {
-            let (before, now) = (self.surroundings(container, before)?, self.surroundings(container, &now)?);
+            let (before, now) = (before?, self.surroundings(container, &self.networks.reach(container))?);
             let (dir, container): (PathBuf, _) = (self.dir(&container.id), Arc::clone(container));
             blocking(move || Ok(hosts::update(&container, &dir, &before, &now)?)).await
         };

@@ -66,6 +66,8 @@ pub struct MountPoint {
     pub image: String,
     /// Options of a tmpfs.
     pub options: Vec<String>,
+    /// Another container's, by `--volumes-from`.
+    pub taken_over: bool,
     /// From the long form (`Mounts`), whose sources must exist, not from `-v`.
     pub long_form: bool,
     /// Make a bind's missing source.

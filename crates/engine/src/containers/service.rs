@@ -180,7 +180,8 @@ impl Shared {
     }
 
     pub fn find(&self, name: &str) -> Result<Arc<Cell>, EngineError> {
-        self.index().find(name)
+        let found = self.index().find(name);
+        found.or_else(|error| self.find_linked(name).ok_or(error))
     }
 
     pub fn cells(&self) -> Vec<Arc<Cell>> {

@@ -104,8 +104,8 @@ pub fn clean(within: &Path) {
     }
 }
 
-/// Opens `inside` beneath `volume` as an `O_PATH` handle. 400 for a path that is not relative and inward, 404
-/// for one that is not there or leads out.
+/// Opens `inside` beneath `volume` as an `O_PATH` handle. 400 for a path that is not relative and inward or leads
+/// out, 404 for one that is not there.
 pub fn open(volume: &Path, inside: &str) -> Result<OwnedFd, EngineError> {
     let relative = Path::new(inside);
     let inward = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -120,9 +120,9 @@ pub fn open(volume: &Path, inside: &str) -> Result<OwnedFd, EngineError> {
             Ok(found) => return Ok(found),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::XDEV) => {
-                return Err(EngineError::not_found(format!(
-                    "cannot access path {}: it leads out of the volume",
-                    volume.join(relative).display()
+                return Err(EngineError::invalid(format!(
+                    "path concatenation escapes the base directory, base: {}, subpath: {inside}",
+                    volume.display()
                 )));
             }
             Err(error) => return Err(no_access(&volume.join(relative), error)),
@@ -163,7 +163,12 @@ mod tests {
     fn nothing_leads_out() {
         let (_dir, volume) = volume();
         for inside in ["a/up", "a/absolute", "a/absolute/passwd", "a/magic/etc"] {
-            assert_eq!(open(&volume, inside).unwrap_err().kind(), ErrorKind::NotFound, "{inside}");
+            let error = open(&volume, inside).unwrap_err();
+            let expected = format!(
+                "path concatenation escapes the base directory, base: {}, subpath: {inside}",
+                volume.display()
+            );
+            assert_eq!((error.kind(), error.message), (ErrorKind::InvalidArgument, expected));
         }
         for inside in ["../secret", "/etc", "a/../../secret", "", "a\0b"] {
             assert_eq!(open(&volume, inside).unwrap_err().kind(), ErrorKind::InvalidArgument, "{inside}");

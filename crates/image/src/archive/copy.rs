@@ -60,9 +60,8 @@ fn open(root: &Path) -> Result<Tree, ImageError> {
 
 fn missing(text: &str) -> impl Fn(io::Error) -> ImageError {
     move |error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            ImageError::not_found(format!("lstat {text}: no such file or directory"))
-        }
+        io::ErrorKind::NotFound => ImageError::not_found(format!("lstat {text}: no such file or directory")),
+        io::ErrorKind::NotADirectory => ImageError::internal(format!("lstat {text}: not a directory")),
         _ => ImageError::internal(format!("lstat {text}: {error}")).because(error),
     }
 }
@@ -158,7 +157,11 @@ pub(super) fn copy_in(
     let there = tree.open_at(&whole, OFlags::PATH).map_err(missing(text))?;
     let kind = rustix::fs::fstat(&there).map_err(|error| missing(text)(error.into()))?;
     if FileType::from_raw_mode(kind.st_mode) != FileType::Directory {
-        return Err(ImageError::invalid("extraction point is not a directory"));
+        return Err(match resource.base.is_empty() {
+            // The path said that there is one.
+            true => missing(text)(io::ErrorKind::NotADirectory.into()),
+            false => ImageError::invalid("extraction point is not a directory"),
+        });
     }
     let policy = Policy {
         whiteouts: false,

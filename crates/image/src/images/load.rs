@@ -21,7 +21,7 @@ use crate::{
     config::null_is_default,
     digest::chain_ids,
     error::is_full,
-    manifest::{DOCKER_LAYER, Document, Index, MAX_CONFIG, MAX_MANIFEST, OCI_LAYER},
+    manifest::{DOCKER_LAYER, Document, MAX_CONFIG, MAX_MANIFEST, OCI_LAYER},
     progress::Bar,
 };
 
@@ -43,6 +43,8 @@ struct Archive {
     blobs: Blobs,
     arrivals: Arrivals,
     members: HashMap<Vec<u8>, Member>,
+    /// Images for others stay where they are.
+    platform: Option<Platform>,
 }
 
 #[derive(Deserialize)]
@@ -56,25 +58,28 @@ struct Item {
 }
 
 impl Images {
-    /// Loads what `docker save` or an OCI tool wrote. Reports `Loaded image: …`.
+    /// Loads what `docker save` or an OCI tool wrote, or of that what is for a platform. Reports `Loaded image: …`.
     pub async fn load(
         &self,
         tar: impl AsyncRead + Send + Unpin + 'static,
+        platform: Option<Platform>,
         progress: &Progress,
     ) -> Result<Vec<Loaded>, ImageError> {
         let (images, progress) = (self.clone(), progress.clone());
         let reader = SyncIoBridge::new(tar);
-        tokio::task::spawn_blocking(move || images.load_blocking(reader, &progress)).await?
+        tokio::task::spawn_blocking(move || images.load_blocking(reader, platform, &progress)).await?
     }
 
     fn load_blocking(
         &self,
         reader: impl Read + Send,
+        platform: Option<Platform>,
         progress: &Progress,
     ) -> Result<Vec<Loaded>, ImageError> {
         let work = self.work();
         let limits = self.options().limits.clone();
         let (mut archive, _) = inflate(reader, &limits, |reader| Archive::read(&self.0.blobs, reader))?;
+        archive.platform.clone_from(&platform);
         failpoint!("image.load.read");
         let result = match archive.read_file("manifest.json", MAX_CONFIG)? {
             Some(manifest) => self.load_docker(&mut archive, &manifest, progress),
@@ -88,7 +93,12 @@ impl Images {
         // Whatever no image holds by now was of no use.
         drop(archive);
         drop(work);
-        result
+        match (result, platform) {
+            (Ok(loaded), Some(platform)) if loaded.is_empty() => Err(ImageError::not_found(format!(
+                "no images providing the requested platform(s) found: [{platform}]"
+            ))),
+            (result, _) => result,
+        }
     }
 
     fn load_docker(
@@ -103,6 +113,9 @@ impl Images {
         for item in items {
             let missing = |name: &str| ImageError::invalid(format!("the archive lacks {name:.200}"));
             let raw = archive.read_file(&item.config, MAX_CONFIG)?.ok_or_else(|| missing(&item.config))?;
+            if !archive.wants(&raw)? {
+                continue;
+            }
             let layers = item
                 .layers
                 .iter()
@@ -137,6 +150,9 @@ impl Images {
             let raw = archive
                 .content(&manifest.config, MAX_CONFIG)?
                 .ok_or_else(|| ImageError::invalid("the archive lacks an image's configuration"))?;
+            if !archive.wants(&raw)? {
+                continue;
+            }
             let layers = manifest
                 .layers
                 .iter()
@@ -280,9 +296,16 @@ fn oci_names(entry: &Descriptor) -> Vec<Reference> {
 
 impl Archive {
     fn read(blobs: &Blobs, reader: &mut dyn Read) -> Result<Self, ImageError> {
-        let mut archive = Self { blobs: blobs.clone(), arrivals: blobs.arrivals(), members: HashMap::new() };
+        let (arrivals, members) = (blobs.arrivals(), HashMap::new());
+        let mut archive = Self { blobs: blobs.clone(), arrivals, members, platform: None };
         archive.fill(reader)?;
         Ok(archive)
+    }
+
+    /// Whether an image with this configuration is to be loaded.
+    fn wants(&self, config: &[u8]) -> Result<bool, ImageError> {
+        let Some(wanted) = &self.platform else { return Ok(true) };
+        Ok(wanted.accepts(&ImageConfig::parse(config)?.platform()).is_some())
     }
 
     fn fill(&mut self, reader: &mut dyn Read) -> Result<(), ImageError> {
@@ -386,13 +409,12 @@ impl Archive {
             Document::Index(_) if depth == MAX_NESTING => {
                 Err(ImageError::corrupt("indexes are nested too deep"))
             }
-            Document::Index(index) => self.manifest(here(&index)?, depth + 1),
+            Document::Index(index) => {
+                let platform = self.platform.clone().unwrap_or_else(Platform::host);
+                self.manifest(index.choose("the archive", &platform)?, depth + 1)
+            }
         }
     }
-}
-
-fn here(index: &Index) -> Result<&Descriptor, ImageError> {
-    index.choose("the archive", &Platform::host())
 }
 
 fn read_failed(error: io::Error) -> ImageError {

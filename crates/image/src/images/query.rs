@@ -58,6 +58,7 @@ impl Images {
             parent: known.record.parent.clone(),
             layers: diff_ids,
             layer_dirs: chains.iter().map(|chain| self.0.layers.diff(chain)).collect(),
+            manifest: known.record.manifest.clone(),
             last_tagged: known.record.last_tagged,
         }
     }
@@ -175,6 +176,9 @@ pub(super) fn find(catalog: &Catalog, text: &str) -> Result<ImageId, ImageError>
         if let Some(id) = catalog.names.get(&wanted) {
             return Ok(id.clone());
         }
+        if let Some(id) = by_own_digest(catalog, name) {
+            return Ok(id);
+        }
     }
     if is_hex {
         let mut matching: HashSet<&ImageId> = catalog.images.keys().collect();
@@ -188,6 +192,13 @@ pub(super) fn find(catalog: &Catalog, text: &str) -> Result<ImageId, ImageError>
         Err(_) if text.starts_with("sha256:") => Err(no_such_image(text)),
         Err(error) => Err(error),
     }
+}
+
+/// The image that is called by its own digest in a repository that it has a name in: `repository@sha256:<id>`.
+pub(super) fn by_own_digest(catalog: &Catalog, name: &Reference) -> Option<ImageId> {
+    let id = ImageId::from(name.digest()?.clone());
+    let mut named = catalog.names.iter().filter(|(_, image)| **image == id);
+    named.any(|(known, _)| known.repository() == name.repository()).then_some(id)
 }
 
 /// Whether `text` names `id` by its digits and not by a name.

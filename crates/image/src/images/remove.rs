@@ -102,6 +102,8 @@ impl Images {
                     tracing::debug!(%error, "an image stays because of its children");
                 }
             }
+            // By its own digest it goes by all its names of that repository.
+            let own_digest = wanted.digest() == Some(id.digest());
             // With its last tag, a repository's digests lose their meaning.
             let last_tag = wanted.digest().is_none()
                 && !names.iter().any(|name| {
@@ -111,6 +113,7 @@ impl Images {
                 .iter()
                 .filter(|name| {
                     **name == wanted
+                        || own_digest && name.repository() == wanted.repository()
                         || last_tag && name.digest().is_some() && name.repository() == wanted.repository()
                 })
                 .cloned()

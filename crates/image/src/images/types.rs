@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::{Digest, ImageConfig, ImageId};
+use crate::{Descriptor, Digest, ImageConfig, ImageId};
 
 /// What an operator can set; [`Images::reload`] takes new ones.
 #[derive(Debug, Clone)]
@@ -61,6 +61,8 @@ pub struct Image {
     pub layers: Vec<Digest>,
     /// Where each layer is unpacked, lowest first.
     pub layer_dirs: Vec<PathBuf>,
+    /// The manifest that it came with, if any.
+    pub manifest: Option<Descriptor>,
     /// When a tag was last set here, in seconds since 1970.
     pub last_tagged: Option<i64>,
 }

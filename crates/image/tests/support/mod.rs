@@ -166,7 +166,7 @@ pub async fn load(
     images: &Images,
     archive: Vec<u8>,
 ) -> Result<Vec<pintle_image::Loaded>, pintle_image::ImageError> {
-    images.load(std::io::Cursor::new(archive), &Progress::none()).await
+    images.load(std::io::Cursor::new(archive), None, &Progress::none()).await
 }
 
 pub fn drain(receiver: &mut tokio::sync::mpsc::UnboundedReceiver<ProgressEvent>) -> Vec<ProgressEvent> {

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::{Hook, Mount, Spec};
@@ -17,6 +17,7 @@ use rustix::mount::{MountFlags, mount_bind, mount_bind_recursive, mount_change, 
 use super::propagation;
 use crate::bundle::TaskDir;
 use crate::error::{IoContext, RuntimeError};
+use crate::spec::default_mounts;
 
 const FILE: &str = "late-mounts.json";
 /// What tells [`super::main`] that it runs as the hook.
@@ -42,6 +43,7 @@ pub(crate) fn divide(dir: &TaskDir, spec: &mut Spec, own: &[OsString]) -> Result
     };
     let mut late = Vec::new();
     let mut kept = mounts.drain(..at).collect::<Vec<_>>();
+    kept.extend(default_mounts(0).into_iter().filter(|mount| mount.destination() == dev));
     for mount in mounts {
         // Only binds can be put there; what is not a bind is in the `/dev` below, and so is of no consequence.
         if mount.destination().starts_with(dev) && is_bind(&mount) {
@@ -95,19 +97,44 @@ fn bind(rootfs: &Path, mount: &Mount) -> io::Result<()> {
     let mut flags = MountFlags::empty();
     for (word, flag) in [
         ("ro", MountFlags::RDONLY),
+        ("rro", MountFlags::RDONLY),
         ("nosuid", MountFlags::NOSUID),
         ("nodev", MountFlags::NODEV),
         ("noexec", MountFlags::NOEXEC),
     ] {
-        flags.set(flag, has(word));
+        if has(word) {
+            flags |= flag;
+        }
     }
     if !flags.is_empty() {
         mount_remount(&target.1, MountFlags::BIND | flags, "")?;
+    }
+    if has("rro") {
+        read_only_below(target.0.as_fd())?;
     }
     for change in propagation::words(mount) {
         mount_change(&target.1, change)?;
     }
     Ok(())
+}
+
+/// Makes a mount and all that are below it read-only.
+#[expect(unsafe_code, reason = "mount_setattr(2) has no safe wrapper")]
+fn read_only_below(place: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the descriptor is open, and both pointers are to values of the sizes that are said, which outlive the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            place.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A place in the root file system, held, and a path that means exactly it.

@@ -5,7 +5,7 @@ mod parse;
 
 pub(super) use parse::{clean, parse_bind, parse_long, parse_volumes_from};
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{Container, ContainerSpec, MountKind, MountPoint};
 use crate::EngineError;
@@ -24,6 +24,7 @@ pub(super) fn read_only_goes_deep() -> bool {
 /// gave none.
 pub(super) fn resolve(
     spec: &ContainerSpec,
+    data_root: &Path,
     find: &dyn Fn(&str) -> Result<std::sync::Arc<Container>, EngineError>,
 ) -> Result<Vec<MountPoint>, EngineError> {
     let mut points: BTreeMap<String, MountPoint> = BTreeMap::new();
@@ -39,16 +40,18 @@ pub(super) fn resolve(
             let mut mount = taken.clone();
             mount.mount_id.clear();
             mount.rw = mount.rw && mode.is_none_or(|mode| mode != "ro");
-            if let Some(mode) = mode {
-                mode.clone_into(&mut mount.mode);
-            }
+            mount.taken_over = true;
+            mount.mode.clear();
             points.insert(mount.destination.clone(), mount);
         }
     }
 
     let mut explicit: std::collections::BTreeSet<String> =
         spec.tmpfs.keys().map(|path| clean(path)).collect();
-    let mut add = |mount: MountPoint| {
+    let mut add = |mut mount: MountPoint| {
+        if mount.kind == MountKind::Bind {
+            mount.propagation = propagation(&mount, data_root)?;
+        }
         if !explicit.insert(mount.destination.clone()) {
             return Err(EngineError::invalid(format!("Duplicate mount point: {}", mount.destination)));
         }
@@ -105,4 +108,46 @@ pub(super) fn resolve(
         .into_values()
         .map(|mount| MountPoint { read_only_shallow: mount.read_only_shallow || shallow, ..mount })
         .collect())
+}
+
+/// A bind's propagation. What is mounted in the data root comes and goes: a container that kept it to itself would hold
+/// others' root file systems and volumes.
+fn propagation(mount: &MountPoint, data_root: &Path) -> Result<String, EngineError> {
+    let source = &mount.source;
+    let ours = source.starts_with(data_root) || data_root.starts_with(source);
+    match mount.propagation.as_str() {
+        "" if ours => Ok("rslave".to_owned()),
+        "" => Ok("rprivate".to_owned()),
+        wanted if ours && !matches!(wanted, "rslave" | "rshared") => Err(EngineError::invalid(format!(
+            "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is \
+             within the daemon root, daemon root: {data_root:?}, bind mount source: {source:?}, propagation: {wanted:?}"
+        ))),
+        wanted => Ok(wanted.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_the_data_root_in_it_follows_what_is_mounted_there() {
+        let of = |bind: &str| {
+            let spec = ContainerSpec { binds: vec![bind.to_owned()], ..ContainerSpec::default() };
+            let points = resolve(&spec, Path::new("/var/lib/pintle"), &|_| Err(EngineError::internal("")));
+            points.map(|points| points[0].propagation.clone()).map_err(|error| error.message)
+        };
+        for source in ["/", "/var/lib", "/var/lib/pintle", "/var/lib/pintle/containers"] {
+            assert_eq!(of(&format!("{source}:/x")).unwrap(), "rslave");
+            assert_eq!(of(&format!("{source}:/x:rshared")).unwrap(), "rshared");
+            for refused in ["private", "rprivate", "shared", "slave"] {
+                let said = of(&format!("{source}:/x:{refused}")).unwrap_err();
+                assert!(said.starts_with("invalid mount config: must use either propagation"), "{said}");
+            }
+        }
+        for source in ["/srv", "/var/lib/pin", "/var/lib/pintle2"] {
+            assert_eq!(of(&format!("{source}:/x")).unwrap(), "rprivate");
+            assert_eq!(of(&format!("{source}:/x:private")).unwrap(), "private");
+        }
+    }
 }

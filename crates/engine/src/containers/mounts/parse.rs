@@ -73,7 +73,6 @@ pub(in crate::containers) fn parse_bind(text: &str) -> Result<MountPoint, Engine
     if kind == MountKind::Bind {
         mount.source = PathBuf::from(clean(source));
         mount.create_source = true;
-        mount.propagation = "rprivate".to_owned();
     } else if !source.is_empty() {
         mount.name = Some(source.to_owned());
     }
@@ -148,8 +147,7 @@ pub(in crate::containers) fn parse_long(long: &MountSpec) -> Result<MountPoint, 
                 return Err(invalid(&format!("invalid propagation mode: {}", long.propagation)));
             }
             mount.source = PathBuf::from(clean(&long.source));
-            mount.propagation =
-                if long.propagation.is_empty() { "rprivate".to_owned() } else { long.propagation.clone() };
+            mount.propagation.clone_from(&long.propagation);
             mount.non_recursive = long.non_recursive;
             mount.read_only_shallow = long.read_only_shallow;
             if long.read_only_forced {
@@ -192,7 +190,7 @@ pub(in crate::containers) fn parse_long(long: &MountSpec) -> Result<MountPoint, 
             if !long.subpath.is_empty() {
                 let path = clean(&long.subpath);
                 if long.subpath.starts_with('/') || path == ".." || path.starts_with("../") {
-                    return Err(invalid("subpath must be a relative path within the image"));
+                    return Err(invalid("subpath must be a relative path within the volume"));
                 }
                 mount.subpath = path;
             }

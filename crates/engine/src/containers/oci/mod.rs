@@ -97,7 +97,9 @@ pub(super) fn build(container: &Container, around: &Surroundings) -> Result<(Spe
         // For cgroup v1 libcontainer looks itself up in a /proc that counts processes differently.
         inherited.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
     }
-    let (mounts, propagation) = mounts::build(spec, inherited, &around.sources, around.joins.shm.as_deref());
+    let writable_cgroups = security.writable_cgroups.unwrap_or(spec.privileged);
+    let shm = around.joins.shm.as_deref();
+    let (mounts, propagation) = mounts::build(spec, inherited, &around.sources, shm, writable_cgroups);
     oci.set_mounts(Some(mounts));
 
     if let Some(linux) = oci.linux_mut() {

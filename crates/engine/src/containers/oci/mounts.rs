@@ -22,6 +22,7 @@ pub(super) fn build(
     defaults: Vec<Mount>,
     sources: &[Source],
     shm: Option<&std::path::Path>,
+    writable_cgroups: bool,
 ) -> (Vec<Mount>, Option<String>) {
     let tmpfs = spec.tmpfs.iter().map(|(path, options)| {
         let options: Vec<String> = options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
@@ -48,8 +49,11 @@ pub(super) fn build(
             }
         } else if path == std::path::Path::new("/dev/mqueue") && spec.ipc_mode == "host" {
             mount = bind("/dev/mqueue", "/dev/mqueue");
-        } else if spec.privileged && (path.starts_with("/sys")) {
-            // A privileged container may change the kernel's settings and its control groups.
+        } else if match mount.typ().as_deref() {
+            Some("cgroup" | "cgroup2") => writable_cgroups,
+            // A privileged container may change the kernel's settings.
+            _ => spec.privileged && path.starts_with("/sys"),
+        } {
             let options =
                 mount.options().iter().flatten().filter(|option| *option != "ro").cloned().collect();
             mount.set_options(Some(options));
@@ -163,7 +167,7 @@ mod tests {
         let spec =
             ContainerSpec { tmpfs: [("/a".to_owned(), String::new())].into(), ..ContainerSpec::default() };
         let sources = [source("/a/b/c", ""), source("/a/b", "rshared"), source("/dev", "")];
-        let (all, propagation) = build(&spec, defaults, &sources, None);
+        let (all, propagation) = build(&spec, defaults, &sources, None, false);
         let seen = destinations(&all);
         assert_eq!(propagation.as_deref(), Some("rshared"));
         assert_eq!(seen.iter().filter(|path| path.starts_with("/dev")).count(), 1);
