@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Engine, eventually};
+use serde_json::json;
+
+use crate::harness::{Client, Engine, Kind, eventually};
 
 fn ready() -> Engine {
     let engine = Engine::pintle();
@@ -299,4 +301,43 @@ fn standard_streams_over_a_websocket() {
     assert_eq!(engine.sh("docker inspect -f '{{.State.Running}}' box").ok(), "true");
     let refused = engine.http("GET", "/containers/box/attach/ws", None);
     assert_eq!(refused.0, 400, "{refused:?}");
+}
+
+/// What a killed engine was told of limits holds after the next one's start, or what was before: in its record and in the
+/// kernel alike.
+#[test]
+fn an_update_is_whole_whenever_the_engine_dies() {
+    let mut engine = Engine::prepared(Kind::Pintle, Client::Docker, &[]);
+    engine.boot(&[]);
+    engine.busybox("base");
+    engine.sh("docker run -d --name box --network none --pids-limit 50 base sleep 1000").ok();
+    let file = "f=/sys/fs/cgroup/pids/pids.max; [ -e $f ] || f=/sys/fs/cgroup/pids.max; cat $f";
+    let seen = |engine: &Engine| {
+        let kernel = engine.sh(&format!("docker exec box sh -c '{file}'")).ok();
+        (engine.sh("docker inspect -f '{{.HostConfig.PidsLimit}}' box").ok(), kernel)
+    };
+    let limits = |limit: &str| (limit.to_owned(), limit.to_owned());
+    for (limit, failpoint) in [("61", "engine.update.after_intent"), ("62", "engine.update.after_apply")] {
+        engine.stop();
+        engine.boot(&[("PINTLE_FAILPOINT", failpoint)]);
+        engine.sh(&format!("docker update --pids-limit {limit} box")).fails();
+        engine.kill();
+        engine.boot(&[]);
+        assert_eq!(seen(&engine), limits(limit), "{failpoint}");
+    }
+    // Limits that the kernel does not take: at once, and when the next engine tries.
+    let update = |engine: &Engine| {
+        let body = json!({ "PidsLimit": 63, "CpuQuota": 1_u64 << 60 });
+        engine.try_http("POST", "/containers/box/update", Some(&body)).map(|answer| answer.0)
+    };
+    assert_eq!(update(&engine).unwrap(), 400);
+    assert_eq!(seen(&engine), limits("62"));
+    engine.stop();
+    engine.boot(&[("PINTLE_FAILPOINT", "engine.update.after_intent")]);
+    update(&engine).unwrap_err();
+    engine.kill();
+    engine.boot(&[]);
+    assert_eq!(seen(&engine), limits("62"));
+    engine.sh("docker update --pids-limit 64 box").ok();
+    assert_eq!(seen(&engine), limits("64"));
 }

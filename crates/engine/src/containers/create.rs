@@ -104,6 +104,7 @@ async fn create(
         args,
         mounts: Arc::new(points),
         life: Lifecycle::new(),
+        updating: None,
     };
     match make(shared, container, &image).await {
         Ok(container) => {

@@ -298,6 +298,7 @@ mod tests {
             args: vec![],
             mounts: Arc::new(vec![mount]),
             life,
+            updating: None,
         }
     }
 

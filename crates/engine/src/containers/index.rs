@@ -99,6 +99,7 @@ mod tests {
             args: Vec::new(),
             mounts: Arc::default(),
             life: Lifecycle::new(),
+            updating: None,
         })));
     }
 

@@ -16,7 +16,8 @@
 //!
 //! **What a crash leaves.** A record says `Starting` before anything is mounted, `Running` by the time a start is
 //! acknowledged, `Removing` before anything is deleted, and `Exited` before the shim's own record of the exit goes. The root file system is
-//! unmounted last, so one that is still mounted tells that the end of a run was not finished.
+//! unmounted last, so one that is still mounted tells that the end of a run was not finished. An update of a running
+//! container says its new limits first, with the old ones beside them until the kernel has taken the new.
 
 use pintle_store::failpoint;
 

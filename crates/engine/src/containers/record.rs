@@ -3,7 +3,7 @@ use std::{path::PathBuf, sync::Arc};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerSpec, Lifecycle, MountKind, Policy};
+use super::{ContainerSpec, Lifecycle, MountKind, Policy, Resources};
 
 /// A container as it is at one instant. A snapshot: it does not change, and making one waits for nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct Container {
     pub mounts: Arc<Vec<MountPoint>>,
     /// Its state.
     pub life: Lifecycle,
+    /// The limits before an update that a running container may not have taken yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updating: Option<Arc<Resources>>,
 }
 
 /// One resolved mount of a container.
@@ -91,6 +94,7 @@ impl Container {
             args: Vec::new(),
             mounts: Arc::default(),
             life: Lifecycle::new(),
+            updating: None,
         }
     }
 

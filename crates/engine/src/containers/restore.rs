@@ -103,16 +103,19 @@ impl Shared {
                 self.release(cell, if mounted { &container.mounts } else { &[] }).await;
                 self.delete(cell).await
             }
-            State::Starting(_) | State::Running(_) | State::Paused(_) => self.settle_run(cell).await,
+            State::Starting(_) | State::Running(_) | State::Paused(_) => {
+                self.settle_run(cell).await?;
+                self.settle_update(cell).await
+            }
             State::Created(_) | State::Exited(_) | State::Restarting(_) | State::Dead => {
                 if mounted || self.networks.holds(&cell.id) {
                     // The end of its last run was recorded but not finished.
                     self.release(cell, &container.mounts).await;
                 }
                 if container.spec.auto_remove && matches!(container.life.state, State::Exited(_)) {
-                    self.remove_held(cell, true, true).await?;
+                    return self.remove_held(cell, true, true).await;
                 }
-                Ok(())
+                self.settle_update(cell).await
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use pintle_runtime::Task;
+
 use super::{
     Container, ContainerSpec, Containers, Resources, State, Update, cell::Cell, check, failpoint, limits,
     names, oci, service::Shared,
@@ -86,22 +88,101 @@ impl Shared {
                 )));
             }
         }
-        if merged != container.spec.resources
-            && container.life.run().is_some()
-            && let Some(task) = cell.task()
-        {
-            task.update(oci::resources(&merged)?).await.map_err(|error| failed(error.into()))?;
-        }
+        let changes = merged != container.spec.resources && container.life.run().is_some();
         let spec = ContainerSpec {
             resources: merged,
             restart: update.restart.unwrap_or(container.spec.restart),
             ..(*container.spec).clone()
         };
-        let updated = Arc::new(Container { spec: Arc::new(spec), ..(*container).clone() });
-        self.records.put(Arc::clone(&updated)).await?;
+        let mut updated = Container { spec: Arc::new(spec), updating: None, ..(*container).clone() };
+        if let Some(task) = cell.task().filter(|_| changes) {
+            // The record first: an engine that dies here is followed by one that knows what was wanted.
+            updated.updating = Some(Arc::new(container.spec.resources.clone()));
+            self.records.put(Arc::new(updated.clone())).await?;
+            failpoint!("engine.update.after_intent");
+            let (settled, refused) = self.finish_update(&task, updated).await.map_err(failed)?;
+            if let Some(error) = refused {
+                return Err(failed(error));
+            }
+            updated = settled;
+        } else {
+            self.records.put(Arc::new(updated.clone())).await?;
+        }
+        let updated = Arc::new(updated);
         cell.show(Arc::clone(&updated));
         self.announce(&updated, "update", &[]);
         Ok(warnings)
+    }
+
+    /// Gives a running container the limits that its record says it shall have. If the kernel does not take them, it is
+    /// said why, and those of before hold, in the record too.
+    async fn finish_update(
+        &self,
+        task: &Task,
+        container: Container,
+    ) -> Result<(Container, Option<EngineError>), EngineError> {
+        let Some(before) = &container.updating else { return Ok((container, None)) };
+        let wanted = &container.spec.resources;
+        let taken = match oci::resources(wanted) {
+            Ok(limits) => task.update(limits).await.map_err(EngineError::from),
+            Err(error) => Err(error),
+        };
+        if taken.is_err()
+            && let Err(error) = task.update(oci::resources(&back(before, wanted))?).await
+        {
+            tracing::warn!(container = %container.id, %error, "may have some of the limits that were refused");
+        }
+        failpoint!("engine.update.after_apply");
+        let settled = match &taken {
+            Ok(()) => Container { updating: None, ..container.clone() },
+            Err(_) => {
+                let spec = ContainerSpec { resources: (**before).clone(), ..(*container.spec).clone() };
+                Container { spec: Arc::new(spec), updating: None, ..container.clone() }
+            }
+        };
+        self.records.put(Arc::new(settled.clone())).await?;
+        Ok((settled, taken.err()))
+    }
+
+    /// Ends an update that the engine before this one began.
+    pub async fn settle_update(&self, cell: &Cell) -> Result<(), EngineError> {
+        let container = cell.container();
+        if container.updating.is_none() {
+            return Ok(());
+        }
+        let mut settled = (*container).clone();
+        match cell.task().filter(|_| container.life.run().is_some()) {
+            Some(task) => {
+                let (now, refused) = self.finish_update(&task, settled).await?;
+                settled = now;
+                if let Some(error) = refused {
+                    tracing::warn!(container = %cell.id, %error, "an update that was begun is taken back");
+                }
+            }
+            // Its next run has the new limits from its start.
+            None => {
+                settled.updating = None;
+                self.records.put(Arc::new(settled.clone())).await?;
+            }
+        }
+        cell.show(Arc::new(settled));
+        Ok(())
+    }
+}
+
+/// What takes a container back from `new` limits to `old` ones: none where there was none.
+fn back(old: &Resources, new: &Resources) -> Resources {
+    let lifted = |old: i64, new: i64, free: i64| if old == 0 && new != 0 { free } else { old };
+    let memory = lifted(old.memory, new.memory, -1);
+    let own_quota = old.nano_cpus > 0 || old.cpu_quota != 0;
+    Resources {
+        memory,
+        memory_swap: if memory < 0 { -1 } else { lifted(old.memory_swap, new.memory_swap, -1) },
+        memory_reservation: lifted(old.memory_reservation, new.memory_reservation, -1),
+        cpu_shares: lifted(old.cpu_shares, new.cpu_shares, 1024),
+        cpu_quota: if own_quota { old.cpu_quota } else { lifted(0, new.nano_cpus.max(new.cpu_quota), -1) },
+        pids_limit: old.pids_limit.or(new.pids_limit.map(|_| -1)),
+        ..old.clone()
     }
 }
 
@@ -139,6 +220,16 @@ fn merge(old: &Resources, new: &Resources) -> Resources {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn back_is_to_no_limit_where_there_was_none() {
+        let new = Resources { memory: 9, nano_cpus: 5, pids_limit: Some(3), ..Resources::default() };
+        let none = back(&Resources::default(), &new);
+        assert_eq!((none.memory, none.memory_swap, none.cpu_quota, none.pids_limit), (-1, -1, -1, Some(-1)));
+        let old = Resources { memory: 7, cpu_quota: 2, pids_limit: Some(1), ..Resources::default() };
+        assert_eq!(back(&old, &new), old);
+        assert_eq!(back(&Resources::default(), &Resources::default()), Resources::default());
+    }
 
     #[test]
     fn only_what_is_set_changes() {

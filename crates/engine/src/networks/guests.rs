@@ -195,6 +195,7 @@ fn stand_in(guest: &Guest) -> Arc<Container> {
         args: Vec::new(),
         mounts: Arc::default(),
         life: Lifecycle::new(),
+        updating: None,
     })
 }
 
