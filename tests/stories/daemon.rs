@@ -456,3 +456,73 @@ impl Certificates {
         self.flags(who)
     }
 }
+
+/// A proxy that refuses, and remembers whom it was asked for.
+fn refusing_proxy() -> (String, std::sync::mpsc::Receiver<String>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (send, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = BufReader::new(client.unwrap());
+            let mut line = String::new();
+            while client.read_line(&mut line).is_ok_and(|count| count > 2) {}
+            let _ = client.get_mut().write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn registries_are_reached_through_proxies() {
+    let (proxy, asked) = refusing_proxy();
+    let engine = Engine::start(
+        Kind::Pintle,
+        Client::Docker,
+        &[&format!("--https-proxy=http://me:secret@{proxy}"), "--no-proxy=direct.invalid,10.0.0.0/8"],
+    );
+    let shown = engine.sh("docker info -f '{{.HTTPSProxy}} {{.NoProxy}}'").ok();
+    assert_eq!(shown, format!("http://xxxxx:xxxxx@{proxy} direct.invalid,10.0.0.0/8"));
+    let refused = engine.sh("docker pull registry.invalid/x/y:1").fails();
+    assert!(!refused.contains("secret"), "{refused}");
+    let request = asked.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(request.starts_with("CONNECT registry.invalid:443 HTTP/1.1"), "{request}");
+    assert!(
+        request.contains("authorization: Basic bWU6c2VjcmV0")
+            || request.contains("Authorization: Basic bWU6c2VjcmV0"),
+        "{request}"
+    );
+    while asked.try_recv().is_ok() {}
+    engine.sh("docker pull direct.invalid/x/y:1").fails();
+    engine.sh("docker pull 127.0.0.1:1/x/y:1").fails();
+    assert_eq!(asked.try_recv().ok(), None);
+    assert!(!engine.daemon_log().contains("secret"));
+}
+
+#[test]
+fn the_oldest_api_version_and_the_engines_score_can_be_set() {
+    let mut engine = Engine::start(Kind::Pintle, Client::Docker, &["--oom-score-adjust=300"]);
+    assert_eq!(engine.http("GET", "/v1.24/_ping", None).0, 200);
+    assert_eq!(engine.sh("docker version -f '{{.Server.MinAPIVersion}}'").ok(), "1.24");
+    engine.stop();
+    engine.boot(&[("DOCKER_MIN_API_VERSION", "1.44")]);
+    assert_eq!(engine.sh("docker version -f '{{.Server.MinAPIVersion}}'").ok(), "1.44");
+    let (status, said) = engine.http("GET", "/v1.43/info", None);
+    assert_eq!(status, 400);
+    assert!(
+        said.to_string().contains("client version 1.43 is too old. Minimum supported API version is 1.44"),
+        "{said}"
+    );
+    assert_eq!(engine.http("GET", "/v1.44/info", None).0, 200);
+    let score =
+        |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().to_owned();
+    assert_eq!(score(&engine.pid().to_string()), "300");
+    // Containers have their own.
+    engine.busybox("base");
+    engine.sh("docker run -d --name box --network none base sleep 1000").ok();
+    assert_eq!(score(&engine.sh("docker inspect -f '{{.State.Pid}}' box").ok()), "0");
+}

@@ -19,8 +19,8 @@ pub const MAX: ApiVersion = ApiVersion { major: 1, minor: 51 };
 /// Why a request's version is not served. The texts are Docker's: clients match them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionError {
-    /// Older than [`MIN`].
-    TooOld(ApiVersion),
+    /// Older than the second, which is the oldest that this engine answers.
+    TooOld(ApiVersion, ApiVersion),
     /// Newer than [`MAX`].
     TooNew(ApiVersion),
 }
@@ -28,9 +28,9 @@ pub enum VersionError {
 impl fmt::Display for VersionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooOld(version) => write!(
+            Self::TooOld(version, oldest) => write!(
                 f,
-                "client version {version} is too old. Minimum supported API version is {MIN}, please upgrade your \
+                "client version {version} is too old. Minimum supported API version is {oldest}, please upgrade your \
                  client to a newer version"
             ),
             Self::TooNew(version) => {
@@ -48,12 +48,25 @@ impl ApiVersion {
         Self { major: 1, minor }
     }
 
-    /// Itself, if it is served.
-    pub fn served(self) -> Result<Self, VersionError> {
+    /// Itself, if it is served by an engine that answers nothing older than `oldest`.
+    pub fn served(self, oldest: Self) -> Result<Self, VersionError> {
         match self {
-            old if old < MIN => Err(VersionError::TooOld(old)),
+            old if old < oldest => Err(VersionError::TooOld(old, oldest)),
             new if new > MAX => Err(VersionError::TooNew(new)),
             served => Ok(served),
+        }
+    }
+
+    /// What an operator gives as the oldest version to be answered.
+    pub fn as_oldest(text: &str) -> Result<Self, String> {
+        if text.starts_with(['v', 'V']) {
+            return Err("API version must be provided without \"v\" prefix".to_owned());
+        }
+        match text.parse() {
+            Err(NotAVersion) => Err(format!("{text:?} is no API version")),
+            Ok(version) if version < MIN => Err(format!("minimum supported API version is {MIN}: {text}")),
+            Ok(version) if version > MAX => Err(format!("maximum supported API version is {MAX}: {text}")),
+            Ok(version) => Ok(version),
         }
     }
 
@@ -117,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_not_served_says_so_in_dockers_words() {
-        let text = |minor| ApiVersion::minor(minor).served().map_err(|error| error.to_string());
+        let text = |minor| ApiVersion::minor(minor).served(MIN).map_err(|error| error.to_string());
         assert_eq!(
             text(10),
             Err("client version 1.10 is too old. Minimum supported API version is 1.24, please upgrade your client \
@@ -130,5 +143,18 @@ mod tests {
         );
         assert_eq!(text(24), Ok(ApiVersion::minor(24)));
         assert_eq!(text(51), Ok(ApiVersion::minor(51)));
+        let oldest = ApiVersion::as_oldest("1.44").unwrap();
+        assert_eq!(
+            ApiVersion::minor(43).served(oldest),
+            Err(VersionError::TooOld(ApiVersion::minor(43), ApiVersion::minor(44)))
+        );
+        for (text, why) in [
+            ("v1.44", "without \"v\" prefix"),
+            ("1.10", "minimum supported API version is 1.24: 1.10"),
+            ("1.99", "maximum supported API version is 1.51: 1.99"),
+            ("", "no API version"),
+        ] {
+            assert!(ApiVersion::as_oldest(text).unwrap_err().contains(why), "{text}");
+        }
     }
 }

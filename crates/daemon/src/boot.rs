@@ -43,6 +43,7 @@ pub(crate) fn image_options(config: &Config) -> pintle_image::Options {
         max_concurrent_downloads: config.max_concurrent_downloads as usize,
         max_concurrent_uploads: config.max_concurrent_uploads as usize,
         max_download_attempts: config.max_download_attempts,
+        proxies: config.proxies.clone(),
         ..pintle_image::Options::default()
     }
 }

@@ -80,6 +80,10 @@ pub async fn start(config: Config) -> anyhow::Result<Daemon> {
         tracing::warn!("{warning}");
     }
     boot::directories(&config)?;
+    if let Some(score) = config.oom_score_adjust {
+        let set = std::fs::write("/proc/self/oom_score_adj", score.to_string());
+        set.with_context(|| format!("setting oom-score-adjust to {score}"))?;
+    }
     let claim = Claim::take(&config.data_root, config.pidfile.as_deref()).map_err(anyhow::Error::msg)?;
     let listeners = listen::open(&config).await.map_err(anyhow::Error::msg)?;
     let sockets = metrics::open(&config).await.map_err(anyhow::Error::msg)?;

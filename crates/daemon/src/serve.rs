@@ -159,10 +159,8 @@ async fn dispatch(
     let Some((route, name)) = router.find(&head.method, path) else {
         return Err(Failure::not_found("page not found"));
     };
-    let version = match version.served() {
-        Err(VersionError::TooOld(_)) => {
-            return Ok(reply::too_old(&Failure::from(VersionError::TooOld(version))));
-        }
+    let version = match version.served(app.config.load().min_api_version) {
+        Err(error @ VersionError::TooOld(..)) => return Ok(reply::too_old(&error.into())),
         served => served?,
     };
     let begun = Instant::now();

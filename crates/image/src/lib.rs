@@ -42,5 +42,5 @@ pub use manifest::{Descriptor, Manifest};
 pub use platform::Platform;
 pub use progress::{Progress, ProgressEvent};
 pub use reference::Reference;
-pub use registry::{Login, Offer, Registry, Resolved, Scope};
+pub use registry::{Login, Offer, Proxies, Registry, Resolved, Scope};
 pub use removal::emptied;

@@ -42,4 +42,5 @@ fixed! {
     log_opts = "log-opts",
     seccomp = "seccomp-profile",
     storage_size = "storage-opts",
+    oom_score_adjust = "oom-score-adjust",
 }

@@ -1,11 +1,13 @@
 //! Flags and file become a valid [`Config`], or an error that says where the mistake is.
 
+mod accepted;
 mod address;
 mod fixed;
 mod network;
 mod network_options;
 mod options;
 mod overlay;
+pub(crate) mod proxies;
 mod raw;
 pub mod reference;
 mod runtimes;
@@ -17,12 +19,15 @@ use std::{
     time::Duration,
 };
 
+pub use accepted::AcceptedOptions;
 pub use address::Address;
 pub use network::{AddressPool, Bridge, Cni, Network};
 pub use network_options::NetworkOptions;
 pub use options::Options;
 pub use overlay::Overlay;
+use pintle_api::{ApiVersion, version};
 use pintle_engine::containers;
+use pintle_image::Proxies;
 use pintle_runtime::Known;
 use raw::Raw;
 pub use raw::RuntimeEntry;
@@ -139,6 +144,12 @@ pub struct Config {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// Runtimes of managed plugins that do not run on the default one.
     pub plugin_runtimes: StringMap,
+    /// Through whom registries are reached; `None`: as the environment says.
+    pub proxies: Option<Proxies>,
+    /// The oldest API version that is answered.
+    pub min_api_version: ApiVersion,
+    /// How soon the kernel ends the engine when memory runs out; `None`: as it was started.
+    pub oom_score_adjust: Option<i32>,
     /// What the user should know: settings that have no effect here.
     pub warnings: Vec<String>,
     /// Where the flags and the file can be read again.
@@ -214,7 +225,9 @@ impl Config {
 
     fn check(raw: Raw, source: Source) -> Result<Self, String> {
         refuse_what_would_be_a_lie(&raw)?;
-        let warnings = warnings(&raw);
+        let mut warnings = warnings(&raw);
+        let environment = |name: &str| std::env::var(name).ok();
+        let proxies = proxies::effective(raw.proxies.clone(), environment, &mut warnings)?;
         let tls = tls(&raw);
         let network = Network::check(&raw)?;
         let debug = raw.debug.unwrap_or(false);
@@ -330,6 +343,15 @@ impl Config {
             authorization_changers: raw.authorization_changers.unwrap_or_default(),
             metrics_addr: raw.metrics_addr.filter(|address| !address.is_empty()),
             restart_unhealthy_plugins: raw.restart_unhealthy_plugins.unwrap_or_default(),
+            proxies,
+            min_api_version: min_api_version(raw.min_api_version, environment("DOCKER_MIN_API_VERSION"))?,
+            oom_score_adjust: match raw.oom_score_adjust {
+                None => None,
+                Some(score @ -1000..=1000) => i32::try_from(score).ok(),
+                Some(score) => {
+                    return Err(format!("invalid oom-score-adjust {score}: it must be from -1000 to 1000"));
+                }
+            },
             warnings,
             source,
         })
@@ -351,8 +373,18 @@ fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
     if raw.userns_remap.as_ref().is_some_and(|remap| !remap.is_empty()) {
         return refused("userns-remap", "this version does not remap users; remove the setting");
     }
-    if raw.selinux_enabled == Some(true) {
+    if raw.selinux_enabled == Some(true) && has_selinux() {
         return refused("selinux-enabled", "this version does not label for SELinux; remove the setting");
+    }
+    if raw.rootless == Some(true) {
+        return refused("rootless", "this version needs root; remove the setting");
+    }
+    let cors = raw.api_cors_header.as_ref().filter(|header| !matches!(header.as_str(), Some("")));
+    if cors.is_some() {
+        return refused(
+            "api-cors-header",
+            "it was removed, as from Docker 29; use a reverse proxy if you need CORS headers",
+        );
     }
     if raw
         .storage_driver
@@ -368,6 +400,19 @@ fn refuse_what_would_be_a_lie(raw: &Raw) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+/// Docker's environment variable goes before the file.
+fn min_api_version(key: Option<String>, variable: Option<String>) -> Result<ApiVersion, String> {
+    let given = [("DOCKER_MIN_API_VERSION", variable), ("min-api-version", key)];
+    let given =
+        given.into_iter().find_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
+    let Some((name, text)) = given else { return Ok(version::MIN) };
+    ApiVersion::as_oldest(&text).map_err(|why| format!("invalid {name}: {why}"))
 }
 
 fn more_logs(
@@ -522,8 +567,21 @@ fn warnings(raw: &Raw) -> Vec<String> {
             warnings
                 .push(format!("{key} has no effect: pintle carries its own runtime and needs no containerd"));
         } else if without_effect(key) && !SILENT.contains(&key) {
-            warnings.push(format!("{key} has no effect in this version"));
+            let why = match key {
+                "cpu-rt-period" | "cpu-rt-runtime" => {
+                    ": containers get real-time scheduling by what they say"
+                }
+                "node-generic-resources" | "swarm-default-advertise-addr" | "network-control-plane-mtu" => {
+                    ": there is no swarm mode"
+                }
+                "userland-proxy-path" => ": the kernel forwards published ports, there is no userland proxy",
+                _ => " in this version",
+            };
+            warnings.push(format!("{key} has no effect{why}"));
         }
+    }
+    if raw.selinux_enabled == Some(true) {
+        warnings.push("selinux-enabled has no effect: this host's kernel has no SELinux".to_owned());
     }
     if raw.live_restore == Some(false) {
         warnings.push("live-restore: containers always outlive the engine; false has no effect".to_owned());

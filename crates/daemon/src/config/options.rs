@@ -3,8 +3,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::Value;
 
 use super::{
+    accepted::AcceptedOptions,
     network_options::NetworkOptions,
-    raw::{Raw, UlimitEntry},
+    raw::{ProxiesEntry, Raw, UlimitEntry},
 };
 
 /// The flags of `pintle daemon`. They are dockerd's where dockerd has them, since scripts and test harnesses
@@ -146,15 +147,27 @@ pub struct Options {
     /// Accepted with a warning: the init program is part of this one
     #[arg(long, value_name = "FILE")]
     pub init_path: Option<String>,
-    /// Accepted with a warning
+    /// How soon the kernel ends the engine when memory runs out, from -1000 (never) to 1000; containers have their own
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub oom_score_adjust: Option<i64>,
+    /// Through whom registries are asked over HTTP; without it, what HTTP_PROXY says
+    #[arg(long, value_name = "URL")]
+    pub http_proxy: Option<String>,
+    /// Through whom registries are asked over HTTPS; without it, what HTTPS_PROXY says
+    #[arg(long, value_name = "URL")]
+    pub https_proxy: Option<String>,
+    /// Hosts, domains and networks that are asked directly; without it, what NO_PROXY says
+    #[arg(long, value_name = "LIST")]
+    pub no_proxy: Option<String>,
     /// Where metrics are served over HTTP, as in 127.0.0.1:9323
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_addr: Option<String>,
     /// What networks are made by
     #[command(flatten)]
     pub network: NetworkOptions,
+    /// What is taken for compatibility
+    #[command(flatten)]
+    pub accepted: AcceptedOptions,
     /// Accepted without effect
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub experimental: Option<bool>,
@@ -253,13 +266,24 @@ impl Options {
             storage_opts: given(&self.storage_opts),
             features: given(&self.features).map(Value::from),
             init_path: self.init_path.clone().map(Value::String),
-            oom_score_adjust: self.oom_score_adjust.map(Value::from),
+            oom_score_adjust: self.oom_score_adjust,
+            proxies: self.proxies(),
             metrics_addr: self.metrics_addr.clone(),
             experimental: self.experimental.map(serde_json::Value::Bool),
             plugin_sockets: self.plugin_sockets.clone(),
             authorization_plugins: given(&self.authorization_plugins),
             cdi_spec_dirs: given(&self.cdi_spec_dirs),
             ..self.network.to_raw()?
-        })
+        }
+        .or(self.accepted.to_raw()))
+    }
+
+    fn proxies(&self) -> Option<ProxiesEntry> {
+        let entry = ProxiesEntry {
+            http_proxy: self.http_proxy.clone(),
+            https_proxy: self.https_proxy.clone(),
+            no_proxy: self.no_proxy.clone(),
+        };
+        (entry != ProxiesEntry::default()).then_some(entry)
     }
 }

@@ -10,7 +10,7 @@ use pintle_wire::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::StringMap;
+use super::{StringMap, proxies};
 
 /// One entry of `runtimes`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -157,6 +157,41 @@ pub struct PluginsEntry {
     pub runtimes: BTreeMap<String, String>,
 }
 
+/// `proxies`: through whom registries are reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct ProxiesEntry {
+    /// For `http://`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_proxy: Option<String>,
+    /// For `https://`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_proxy: Option<String>,
+    /// For whom there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_proxy: Option<String>,
+}
+
+impl ProxiesEntry {
+    /// The flags' proxies with the file's, and which keys both have.
+    fn meet(self, file: Self) -> (Self, Vec<String>) {
+        let mut clashes = Vec::new();
+        let mut one = |key: &str, flag: Option<String>, file: Option<String>| {
+            if let (Some(flag), Some(file)) = (&flag, &file) {
+                let (flag, file) = (proxies::masked(flag), proxies::masked(file));
+                clashes.push(format!("{key}: (from flag: {flag}, from file: {file})"));
+            }
+            flag.or(file)
+        };
+        let met = Self {
+            http_proxy: one("http-proxy", self.http_proxy, file.http_proxy),
+            https_proxy: one("https-proxy", self.https_proxy, file.https_proxy),
+            no_proxy: one("no-proxy", self.no_proxy, file.no_proxy),
+        };
+        (met, clashes)
+    }
+}
+
 /// `plugins.overlay`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
@@ -241,7 +276,7 @@ macro_rules! settings {
             }
 
             /// These, and where they are silent, those.
-            fn or(self, other: Self) -> Self {
+            pub(crate) fn or(self, other: Self) -> Self {
                 Self { $($field: self.$field.or(other.$field),)* }
             }
 
@@ -333,14 +368,18 @@ settings! {
     metrics_addr: String = "metrics-addr";
     audit: AuditEntry = "audit";
     policy: PolicyEntry = "policy";
+    proxies: ProxiesEntry = "proxies";
+    min_api_version: String = "min-api-version";
+    oom_score_adjust: i64 = "oom-score-adjust";
     // Refused when they ask for what is not there: to ignore these would be to lie about safety.
     userns_remap: String = "userns-remap";
     selinux_enabled: bool = "selinux-enabled";
+    rootless: bool = "rootless";
+    api_cors_header: Value = "api-cors-header";
     // Accepted with a warning.
     allow_nondistributable_artifacts: Value = "allow-nondistributable-artifacts";
     firewall_backend: Value = "firewall-backend";
     ip_forward_no_drop: Value = "ip-forward-no-drop";
-    api_cors_header: Value = "api-cors-header";
     builder: Value = "builder";
     cpu_rt_period: Value = "cpu-rt-period";
     cpu_rt_runtime: Value = "cpu-rt-runtime";
@@ -349,13 +388,10 @@ settings! {
     features: Value = "features";
     init_path: Value = "init-path";
     log_format: Value = "log-format";
-    min_api_version: Value = "min-api-version";
     network_control_plane_mtu: Value = "network-control-plane-mtu";
     network_diagnostic_port: Value = "network-diagnostic-port";
     node_generic_resources: Value = "node-generic-resources";
     nri_opts: Value = "nri-opts";
-    oom_score_adjust: Value = "oom-score-adjust";
-    proxies: Value = "proxies";
     raw_logs: Value = "raw-logs";
     swarm_default_advertise_addr: Value = "swarm-default-advertise-addr";
     userland_proxy_path: Value = "userland-proxy-path";
@@ -429,12 +465,19 @@ impl Raw {
         })
     }
 
-    /// The flags' settings with the file's. A setting in both is refused, except runtimes, which are merged.
+    /// The flags' settings with the file's. A setting in both is refused, except runtimes, which are merged, as are
+    /// different proxies.
     pub(crate) fn meet(mut self, mut file: Self) -> Result<Self, String> {
+        let mut proxies = Vec::new();
+        if let Some(flags) = self.proxies.take() {
+            let (met, both) = flags.meet(file.proxies.take().unwrap_or_default());
+            (file.proxies, proxies) = (Some(met), both);
+        }
         if let Some(flags) = self.runtimes.take() {
             file.runtimes.get_or_insert_default().extend(flags);
         }
-        let clashes = self.clashes(&file);
+        let mut clashes = self.clashes(&file);
+        clashes.extend(proxies);
         if clashes.is_empty() {
             return Ok(self.or(file));
         }

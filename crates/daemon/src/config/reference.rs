@@ -75,8 +75,14 @@ const FILE_ONLY: &[(&str, &str)] = &[
         "authorization-recovery-socket",
         "A socket on which the host's root is served without authorization, to mend what authorizes; each request is logged",
     ),
-    ("userns-remap", "Refused if not empty: not built yet"),
-    ("selinux-enabled", "Refused if true: not built yet"),
+    (
+        "proxies",
+        "Through whom registries are asked: `http-proxy`, `https-proxy`, `no-proxy`, as the flags of these names",
+    ),
+    (
+        "min-api-version",
+        "The oldest version of the API that is answered; `DOCKER_MIN_API_VERSION` in the environment goes before it",
+    ),
 ];
 
 /// Every key, in the alphabet's order.

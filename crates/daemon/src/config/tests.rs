@@ -93,7 +93,13 @@ fn what_would_weaken_the_engine_in_silence_is_refused() {
         r#"{"authorization-plugins": [""]}"#,
         r#"{"authorization-recovery-socket": "relative"}"#,
         r#"{"userns-remap": "default"}"#,
-        r#"{"selinux-enabled": true}"#,
+        r#"{"rootless": true}"#,
+        r#"{"api-cors-header": "*"}"#,
+        r#"{"min-api-version": "1.10"}"#,
+        r#"{"min-api-version": "v1.44"}"#,
+        r#"{"oom-score-adjust": 1001}"#,
+        r#"{"proxies": {"http-proxy": "http://["}}"#,
+        r#"{"proxies": {"default": {"httpProxy": "http://x"}}}"#,
         r#"{"seccomp-profile": "/nonexistent"}"#,
         r#"{"storage-driver": "btrfs"}"#,
         r#"{"storage-opts": ["dm.basesize=1G"]}"#,
@@ -116,6 +122,74 @@ fn what_would_weaken_the_engine_in_silence_is_refused() {
         let file = file(text);
         load(&["--config-file", file.path().to_str().unwrap()]).expect_err(text);
     }
+}
+
+#[test]
+fn what_has_no_effect_here_says_why() {
+    let config = load(&[
+        "--selinux-enabled=false",
+        "--rootless=false",
+        "--userns-remap=",
+        "--allow-nondistributable-artifacts=r.test",
+        "--cpu-rt-period=1000000",
+        "--cpu-rt-runtime=950000",
+        "--node-generic-resource=gpu=1",
+        "--swarm-default-advertise-addr=eth0",
+        "--network-control-plane-mtu=1500",
+        "--userland-proxy-path=/usr/bin/docker-proxy",
+    ])
+    .unwrap();
+    let warned = |key: &str, why: &str| {
+        let mut found =
+            config.warnings.iter().filter(|warning| warning.starts_with(&format!("{key} has no effect")));
+        assert!(found.any(|warning| warning.contains(why)), "{key}: {:?}", config.warnings);
+    };
+    warned("allow-nondistributable-artifacts", "in this version");
+    warned("cpu-rt-period", "real-time");
+    warned("cpu-rt-runtime", "real-time");
+    warned("node-generic-resources", "no swarm mode");
+    warned("swarm-default-advertise-addr", "no swarm mode");
+    warned("network-control-plane-mtu", "no swarm mode");
+    warned("userland-proxy-path", "no userland proxy");
+    assert_eq!(config.warnings.len(), 7, "{:?}", config.warnings);
+    let selinux = load(&["--selinux-enabled"]);
+    assert_eq!(selinux.is_err(), std::path::Path::new("/sys/fs/selinux/enforce").exists());
+    if let Ok(config) = selinux {
+        assert!(config.warnings[0].contains("no SELinux"), "{:?}", config.warnings);
+    }
+}
+
+#[test]
+fn proxies_of_flags_and_file_are_one_setting_each() {
+    let file = file(r#"{"proxies": {"https-proxy": "http://me:secret@one:3128", "no-proxy": "a.test"}}"#);
+    let path = file.path().to_str().unwrap();
+    let config = load(&["--http-proxy=http://two:3128", "--config-file", path]).unwrap();
+    let proxies = config.proxies.unwrap();
+    assert_eq!(
+        (proxies.http.as_str(), proxies.https.as_str(), proxies.except.as_str()),
+        ("http://two:3128", "http://me:secret@one:3128", "a.test")
+    );
+    let error = load(&["--https-proxy=http://x", "--config-file", path]).unwrap_err();
+    assert!(
+        error.contains("https-proxy: (from flag: http://x, from file: http://xxxxx:xxxxx@one:3128)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_oldest_version_and_the_score_are_read() {
+    let file = file(r#"{"min-api-version": "1.44", "oom-score-adjust": -500}"#);
+    let config = load(&["--config-file", file.path().to_str().unwrap()]).unwrap();
+    assert_eq!(
+        (config.min_api_version.to_string(), config.oom_score_adjust),
+        ("1.44".to_owned(), Some(-500))
+    );
+    assert_eq!(load(&[]).unwrap().min_api_version, version::MIN);
+    let both = min_api_version(Some("1.44".into()), Some("1.45".into())).unwrap();
+    assert_eq!(both.to_string(), "1.45");
+    assert!(
+        min_api_version(None, Some("x".into())).unwrap_err().starts_with("invalid DOCKER_MIN_API_VERSION")
+    );
 }
 
 #[test]

@@ -18,7 +18,10 @@ use super::system::{VERSION, blocking};
 use crate::{
     app::App,
     builtins,
-    config::Config,
+    config::{
+        Config,
+        proxies::{masked, of_environment},
+    },
     convert,
     http::{Call, reply, router::Outcome},
 };
@@ -40,6 +43,7 @@ pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
     let uname = rustix::system::uname();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let os = os_release();
+    let proxies = config.proxies.clone().unwrap_or_else(of_environment);
     let info = Info {
         id: app.id.clone(),
         containers: count(counts.running + counts.paused + counts.stopped),
@@ -82,9 +86,9 @@ pub(crate) async fn info(app: Arc<App>, call: Call) -> Outcome {
         n_cpu: count(std::thread::available_parallelism().map_or(1, usize::from)),
         mem_total: convert::stats::machine_memory(),
         docker_root_dir: config.data_root.to_string_lossy().into_owned(),
-        http_proxy: proxy("HTTP_PROXY"),
-        https_proxy: proxy("HTTPS_PROXY"),
-        no_proxy: proxy("NO_PROXY"),
+        http_proxy: masked(&proxies.http),
+        https_proxy: masked(&proxies.https),
+        no_proxy: proxies.except,
         name: host_name(),
         labels: config.labels.clone(),
         server_version: VERSION.to_owned(),
@@ -237,15 +241,6 @@ fn warnings(config: &Config, available: Available) -> Vec<String> {
     }
     warnings.extend(config.warnings.iter().map(|warning| format!("WARNING: {warning}")));
     warnings
-}
-
-/// A proxy from the environment, without its password.
-fn proxy(name: &str) -> String {
-    let value = std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase())).unwrap_or_default();
-    match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
-        Some((scheme, (_, host))) => format!("{scheme}://xxxxx:xxxxx@{host}"),
-        None => value,
-    }
 }
 
 pub(crate) fn os_release() -> BTreeMap<String, String> {

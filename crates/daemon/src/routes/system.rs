@@ -6,7 +6,7 @@ use pintle_api::{
     ApiVersion, StringMap,
     image::{AuthConfig, AuthResponse},
     system::{Component, DiskUsage, Platform, Version},
-    version::{MAX, MIN},
+    version::MAX,
 };
 use pintle_engine::containers::ListOptions;
 use pintle_image::Auth;
@@ -45,7 +45,8 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
-pub(crate) async fn version(_: Arc<App>, _: Call) -> Outcome {
+pub(crate) async fn version(app: Arc<App>, _: Call) -> Outcome {
+    let oldest = app.config.load().min_api_version;
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let details: StringMap = [
         ("ApiVersion", MAX.to_string()),
@@ -54,7 +55,7 @@ pub(crate) async fn version(_: Arc<App>, _: Call) -> Outcome {
         ("Experimental", "false".to_owned()),
         ("GitCommit", String::new()),
         ("KernelVersion", kernel.clone()),
-        ("MinAPIVersion", MIN.to_string()),
+        ("MinAPIVersion", oldest.to_string()),
         ("Os", "linux".to_owned()),
     ]
     .into_iter()
@@ -68,7 +69,7 @@ pub(crate) async fn version(_: Arc<App>, _: Call) -> Outcome {
         components: vec![component("Engine", details), component("pintle-runtime", StringMap::new())],
         version: VERSION.to_owned(),
         api_version: MAX.to_string(),
-        min_api_version: MIN.to_string(),
+        min_api_version: oldest.to_string(),
         os: "linux".to_owned(),
         arch: architecture().to_owned(),
         kernel_version: kernel,

@@ -77,6 +77,8 @@ pub(crate) fn task(
     linux(&mut spec, loaded, room)?;
 
     let mut task = TaskConfig::new(id, rootfs, spec);
+    // Whatever the engine's is.
+    task.oom_score_adj = Some(0);
     task.seccomp = match config.linux.seccomp.as_ref().map(|seccomp| &seccomp.profile) {
         None | Some(SeccompProfile::Unconfined) => Seccomp::Unconfined,
         Some(SeccompProfile::Default) => Seccomp::Default,

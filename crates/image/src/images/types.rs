@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::{Descriptor, Digest, ImageConfig, ImageId};
+use crate::{Descriptor, Digest, ImageConfig, ImageId, Proxies};
 
 /// What an operator can set; [`Images::reload`] takes new ones.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Options {
     pub max_concurrent_uploads: usize,
     /// Tries per layer.
     pub max_download_attempts: u32,
+    /// Through whom registries are reached; `None`: as the environment says.
+    pub proxies: Option<Proxies>,
     /// Where certificates are, by host: `<dir>/<host>/{*.crt,*.cert,*.key}`.
     pub certs_dir: PathBuf,
     /// What a layer may cost.
@@ -32,6 +34,7 @@ impl Default for Options {
             max_concurrent_downloads: 3,
             max_concurrent_uploads: 5,
             max_download_attempts: 5,
+            proxies: None,
             certs_dir: PathBuf::from("/etc/docker/certs.d"),
             limits: crate::archive::Limits::LAYER,
         }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    path::Path,
     sync::{Arc, Mutex, Once, PoisonError},
     time::Duration,
 };
@@ -116,23 +115,29 @@ impl Hosts {
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = build(host, insecure, &self.options.certs_dir)?;
+        let client = build(host, insecure, &self.options)?;
         clients.insert(key, client.clone());
         Ok(client)
     }
 }
 
-fn build(host: &str, insecure: bool, certs_dir: &Path) -> Result<Client, ImageError> {
+fn build(host: &str, insecure: bool, options: &Options) -> Result<Client, ImageError> {
     let mut builder = Client::builder()
         .redirect(Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
         .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")));
     // A name with a slash never gets here, so this stays inside.
-    builder = match Certificates::read(&certs_dir.join(host))? {
+    builder = match Certificates::read(&options.certs_dir.join(host))? {
         Some(own) if !insecure => builder.tls_backend_preconfigured(own.into_config(true)?),
         Some(own) if own.has_identity() => builder.tls_backend_preconfigured(own.into_config(false)?),
         _ => builder.tls_danger_accept_invalid_certs(insecure),
+    };
+    // As in Docker, nobody is asked for what is on this host.
+    builder = match &options.proxies {
+        _ if is_loopback(host_of(host)) => builder.no_proxy(),
+        Some(proxies) => proxies.apply(builder)?,
+        None => builder,
     };
     builder.build().map_err(|error| {
         ImageError::internal(format!("preparing to speak to {host}: {}", super::session::cause(&error)))
@@ -145,10 +150,7 @@ fn is_insecure(host_port: &str, configured: &[String]) -> bool {
     if configured.iter().any(|entry| entry == host_port) {
         return true;
     }
-    let host = match host_port.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host_port.split(':').next().unwrap_or_default(),
-    };
+    let host = host_of(host_port);
     if host == "localhost" || configured.iter().any(|entry| entry == host) {
         return true;
     }
@@ -163,6 +165,18 @@ fn is_insecure(host_port: &str, configured: &[String]) -> bool {
         Err(_) => std::net::ToSocketAddrs::to_socket_addrs(&(host, 443))
             .is_ok_and(|mut addresses| addresses.any(|address| inside(address.ip()))),
     }
+}
+
+/// Without its port.
+fn host_of(host_port: &str) -> &str {
+    match host_port.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host_port.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn network(entry: &str) -> Option<(IpAddr, u8)> {

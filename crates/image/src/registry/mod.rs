@@ -7,6 +7,7 @@ mod fetch;
 mod hosts;
 mod login;
 mod offer;
+mod proxies;
 mod session;
 mod upload;
 
@@ -19,11 +20,11 @@ use reqwest::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-pub use self::offer::Offer;
 use self::{
     hosts::{Endpoint, Hosts, SharedHosts},
     session::{Refusal, Session, Tokens, body},
 };
+pub use self::{offer::Offer, proxies::Proxies};
 use crate::{
     Auth, Blobs, Digest, ErrorKind, ImageError, Manifest, Options, Platform, Reference,
     locks::Locks,
