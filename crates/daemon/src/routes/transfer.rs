@@ -162,7 +162,11 @@ async fn save(app: Arc<App>, names: Vec<String>, platform: Option<Platform>) -> 
     for name in &names {
         // Before the first byte, so that a mistake is a status and not a broken archive.
         let image = app.images.get(name)?;
-        images::must_be_for(name, &image, platform.as_ref())?;
+        if let Some(wanted) =
+            platform.as_ref().filter(|wanted| wanted.accepts(&image.config.platform()).is_none())
+        {
+            return Err(Failure::not_found(format!("no suitable export target found for platform {wanted}")));
+        }
         found.push(image);
     }
     let (reader, writer) = tokio::io::duplex(256 << 10);

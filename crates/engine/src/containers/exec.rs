@@ -53,10 +53,10 @@ impl ExecCell {
                 Ok(())
             }
             Life::Starting | Life::Running { .. } => {
-                Err(EngineError::conflict(format!("Error: Exec command {} is already running", self.id)))
+                Err(EngineError::conflict(format!("exec command {} is already running", self.id)))
             }
             Life::Ended { .. } => {
-                Err(EngineError::conflict(format!("Error: Exec command {} has already run", self.id)))
+                Err(EngineError::conflict(format!("exec command {} has already run", self.id)))
             }
         }
     }

@@ -173,7 +173,8 @@ impl Shared {
         }
         for link in &container.spec.links {
             let (name, alias) = crate::networks::link(link)?;
-            let other = self.find(&name)?.container();
+            // With the container the link to it is gone.
+            let Ok(other) = self.find(&name).map(|cell| cell.container()) else { continue };
             if !other.life.is_running() {
                 return Err(EngineError::internal(format!(
                     "Cannot link to a non running container: /{} AS /{}/{alias}",
