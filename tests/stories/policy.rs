@@ -174,6 +174,37 @@ fn a_policy_is_tried_before_it_counts() {
         .ok();
     assert!(said.ends_with(" requests, 1 with another verdict"), "{said}");
 
+    // What was done becomes a policy, which knows nothing else.
+    let learn = format!("pintle policy record --trail {} -o learned.json", trail.display());
+    let said = engine.sh(&format!("{learn} 2>&1")).ok();
+    assert!(said.contains("root: POST /containers/create") && said.contains("root: privileged"), "{said}");
+    assert!(engine.sh(&format!("{learn} 2>&1")).ok().ends_with(" 0 things that are new"));
+    let mut follows = Command::new(PINTLE)
+        .args(["policy", "record", "-f", "--trail"])
+        .arg(&trail)
+        .args(["-o", "learned.json"])
+        .current_dir(&engine.dir)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    engine.sh("docker volume create seen").ok();
+    let learned = engine.dir.join("learned.json");
+    eventually("the new thing", Duration::from_secs(20), || {
+        fs::read_to_string(&learned).unwrap().contains("POST /volumes/create")
+    });
+    crate::harness::signal(follows.id(), "INT");
+    assert!(follows.wait().unwrap().success());
+    engine.kill();
+    let only = json!({"authorization-plugins": ["policy"], "policy": {"sources": ["learned", learned]}});
+    fs::write(&config, only.to_string()).unwrap();
+    engine.boot(&[]);
+    engine.sh("docker volume create more && docker create --name again --privileged bb true").ok();
+    let said = engine.sh("docker create --pid host bb true").fails();
+    assert!(said.contains("PidMode host was not recorded of root"), "{said}");
+    assert!(
+        engine.sh("docker volume rm seen").fails().contains("DELETE /volumes/{} was not recorded of root")
+    );
+
     let input =
         json!({"Method": "POST", "Route": "/containers/create", "Body": {"HostConfig": {"PidMode": "host"}}});
     fs::write(engine.dir.join("input.json"), input.to_string()).unwrap();

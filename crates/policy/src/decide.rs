@@ -340,6 +340,41 @@ fn messages(value: &Value) -> Vec<String> {
     }
 }
 
+/// What a request is, in the words of the ready policy `learned`: what it will be recognized by.
+pub struct Learner(Engine);
+
+impl std::fmt::Debug for Learner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Learner")
+    }
+}
+
+impl Learner {
+    /// With the policy that comes with pintle.
+    ///
+    /// # Errors
+    /// None, unless that policy makes no sense.
+    pub fn new() -> Result<Self, String> {
+        Ok(Self(engine(&Sources::read(&["learned".to_owned()])?)?))
+    }
+
+    /// Who asks, and what.
+    ///
+    /// # Errors
+    /// When the input is too odd for the policy.
+    pub fn facts(&mut self, input: &Value) -> Result<(String, Vec<String>), String> {
+        self.0.set_input(Rego::from_json_str(&input.to_string()).map_err(said)?);
+        let mut value = |rule: &str| {
+            let value = self.0.eval_rule(format!("data.docker.authz.{rule}")).map_err(said)?;
+            serde_json::to_value(&value).map_err(said)
+        };
+        let who = value("who")?.as_str().unwrap_or_default().to_owned();
+        let facts = value("facts")?;
+        let facts = facts.as_array().into_iter().flatten().filter_map(Value::as_str);
+        Ok((who, facts.map(str::to_owned).collect()))
+    }
+}
+
 /// Runs every rule whose name begins with `test_`, in policies and in files of tests. One that is true has passed.
 ///
 /// # Errors

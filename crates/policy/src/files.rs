@@ -37,7 +37,7 @@ macro_rules! ready {
 
 /// Policies that come with pintle. They refuse, and never allow, so that any of them can be in force together.
 pub const READY: &[Ready] = ready![
-    "commands" "hours" "images" "limits" "mounts" "no-privileges" "quotas" "rates" "read-only" "secrets" "teams"
+    "commands" "hours" "images" "learned" "limits" "mounts" "no-privileges" "quotas" "rates" "read-only" "secrets" "teams"
 ];
 
 /// The variables of this process that policies see as `data.env`.

@@ -35,7 +35,7 @@ use pintle_contract::{
 use serde_json::Value;
 
 pub use self::{
-    decide::{Decision, Explained, Outcome, Rules},
+    decide::{Decision, Explained, Learner, Outcome, Rules},
     files::{READY, Ready, Sources},
     opa::OpaSettings,
     recent::Recent,

@@ -179,6 +179,7 @@ fn data() -> Value {
         "admins": ["root"], "mounts": ["/srv"], "registries": ["docker.io/library/"],
         "limits": {"memory": 2000, "cpus": 2},
         "teams": {"web": {"users": ["ann"]}, "data": {"groups": ["science"]}},
+        "learned": {"ann": ["GET /volumes", "POST /volumes/create", "GET /containers/json", "DELETE /build"]},
         "quotas": {"*": {"containers": 1, "running": 1, "memory": 1500}}, "rates": {"*": {"minute": 1_000_000}},
     })
 }
@@ -201,7 +202,7 @@ async fn ready_policies_decide_as_under_opa() {
         let sources = vec![ready.name.to_owned(), file.display().to_string()];
         let embedded = Policy::open(Settings { sources, ..slow() }).unwrap();
         let theirs = server.policy();
-        let (mut allowed, count) = (0, 60);
+        let (mut allowed, count) = (0, 200);
         for _ in 0..count {
             let request = requests.new_tree(&mut runner).unwrap().current();
             allowed += usize::from(both(&embedded, &theirs, &request, ready.name).await);

@@ -9,8 +9,10 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
-use pintle_contract::authorization::{Body, Peer, Request};
-use pintle_policy::{OpaSettings, Outcome, Policy, READY, Recent, Rules, Settings, Sources, decide, input};
+use pintle_contract::authorization::{Body, Context, Peer, Request};
+use pintle_policy::{
+    Learner, OpaSettings, Outcome, Policy, READY, Recent, Rules, Settings, Sources, decide, input,
+};
 use serde_json::{Value, json};
 
 use super::Done;
@@ -29,6 +31,8 @@ pub enum PolicyCommand {
     /// List the policies that come with pintle
     #[command(visible_alias = "list")]
     Ls(List),
+    /// Learn from an audit trail who does what, for the policy 'learned'
+    Record(Record),
     /// Put the requests of an audit trail to a policy, and say what it would have refused
     Replay(Replay),
     /// Serve a policy as an authorization plugin, for this engine or dockerd
@@ -82,6 +86,23 @@ pub struct List {
     /// Only display names
     #[arg(short = 'q', long)]
     pub quiet: bool,
+}
+
+/// Learn from an audit trail who does what, for the policy 'learned'.
+///
+/// An engine with an audit trail and without a policy is a dry run: nothing is refused, and everything is written down. What was
+/// allowed there becomes data, user by user: put the file beside the policy 'learned', and nobody does anything new. Read it first.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The trail
+    #[arg(long, default_value = "/var/lib/pintle/audit/audit.jsonl", value_name = "FILE")]
+    pub trail: PathBuf,
+    /// Go on with what comes, until interrupted; the output is written anew with each thing that is learned
+    #[arg(short = 'f', long, requires = "output")]
+    pub follow: bool,
+    /// Write here what was learned, and keep what is there already; standard output if not given
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Put the requests of an audit trail to a policy, and say what it would have refused.
@@ -174,6 +195,7 @@ impl PolicyCommand {
             Self::Check(c) => c.run(),
             Self::Explain(c) => c.run(),
             Self::Ls(c) => c.run(),
+            Self::Record(c) => c.run().await,
             Self::Replay(c) => c.run(),
             Self::Serve(c) => c.run().await,
             Self::Show(c) => c.run(),
@@ -268,6 +290,10 @@ impl Explain {
     }
 }
 
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// The request that a line of a trail is about.
 fn recorded(line: &Value) -> Request {
     let who = line.at("who");
@@ -283,6 +309,16 @@ fn recorded(line: &Value) -> Request {
         Value::Null => Body::Empty,
         body => Body::Shown(body.to_string().into_bytes()),
     };
+    let parsed = serde_json::from_slice(body.shown()).unwrap_or_default();
+    let context = Context {
+        time: line.text("time").to_owned(),
+        route: line.text("route").to_owned(),
+        object: line.text("object").to_owned(),
+        groups: strings(who.at("groups")),
+        names: strings(who.at("names")),
+        binds: input::binds(&parsed),
+        ..Context::default()
+    };
     Request {
         user: who.text("user").to_owned(),
         authentication: who.text("auth").to_owned(),
@@ -290,7 +326,81 @@ fn recorded(line: &Value) -> Request {
         uri: line.text("uri").to_owned(),
         body,
         peer,
+        context: Some(Box::new(context)),
         ..Request::default()
+    }
+}
+
+/// What each user does.
+type Learned = BTreeMap<String, std::collections::BTreeSet<String>>;
+
+impl Record {
+    async fn run(self) -> Done {
+        let mut learned = self.known()?;
+        let mut learner = Learner::new().map_err(|why| anyhow!(why))?;
+        let (mut lines, mut news) = (0u64, 0u64);
+        let mut file = BufReader::new(
+            std::fs::File::open(&self.trail).with_context(|| self.trail.display().to_string())?,
+        );
+        loop {
+            let mut line = String::new();
+            let mut changed = false;
+            // A line that is being written has no end yet.
+            while file.read_line(&mut line)? > 0 && line.ends_with('\n') {
+                let fields: Value = serde_json::from_str(&line).unwrap_or_default();
+                line.clear();
+                if fields.text("event") != "request" || fields.text("verdict") != "allow" {
+                    continue;
+                }
+                lines += 1;
+                let input = input::of_request(&recorded(&fields), Recent::default());
+                let (who, facts) = learner.facts(&input).map_err(|why| anyhow!(why))?;
+                let known = learned.entry(who.clone()).or_default();
+                for fact in facts.into_iter().filter(|fact| !known.contains(fact)).collect::<Vec<_>>() {
+                    eprintln!("{}: {fact}", if who.is_empty() { "-" } else { &who });
+                    (changed, news) = (true, news + 1);
+                    known.insert(fact);
+                }
+            }
+            if let (true, Some(output)) = (changed, &self.output) {
+                let new = output.with_extension("new");
+                std::fs::write(&new, format!("{:#}\n", json!({ "learned": learned })))
+                    .and_then(|()| std::fs::rename(&new, output))
+                    .with_context(|| output.display().to_string())?;
+            }
+            if !self.follow {
+                break;
+            }
+            if !line.is_empty() {
+                file.seek_relative(-i64::try_from(line.len())?)?;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(300)) => {}
+                _ = tokio::signal::ctrl_c() => break,
+            }
+            if self.was_rotated(file.get_ref())? && file.fill_buf()?.is_empty() {
+                file = BufReader::new(std::fs::File::open(&self.trail)?);
+            }
+        }
+        if self.output.is_none() {
+            println!("{:#}", json!({ "learned": learned }));
+        }
+        eprintln!("{lines} requests of {} users, {news} things that are new", learned.len());
+        Ok(())
+    }
+
+    /// What was learned before.
+    fn known(&self) -> anyhow::Result<Learned> {
+        let Some(text) = self.output.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else {
+            return Ok(Learned::new());
+        };
+        let mut document: Value = serde_json::from_str(&text).context("what was learned before")?;
+        serde_json::from_value(document["learned"].take()).context("what was learned before")
+    }
+
+    fn was_rotated(&self, file: &std::fs::File) -> std::io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(std::fs::metadata(&self.trail)?.ino() != file.metadata()?.ino())
     }
 }
 
