@@ -10,6 +10,7 @@ mod changes;
 #[path = "../api/client.rs"]
 mod client;
 mod framing;
+mod fuzz;
 mod judge;
 mod streams;
 mod targets;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         ambiguity::what_reads_in_two_ways_is_refused,
         ambiguity::targets_are_spelled_in_one_way,
         ambiguity::other_media_types_are_refused_or_declared,
+        fuzz::what_was_seen_is_what_was_done,
         streams::archives_are_declared_and_judged_before_they_are_read,
         streams::connections_are_judged_before_they_are_taken_over,
         streams::answers_are_held_whole,
