@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Client, Engine, Kind, PINTLE, eventually, raw_http, signal},
     package,
+    registry::Registry,
 };
 
 /// An authorization plugin in Python, as people write them: it denies what its file `deny`, a regular expression, finds
@@ -249,7 +250,8 @@ fn an_engine_without_its_authorizer_does_not_start() {
 }
 
 /// The example as a managed plugin that lets clients of the unix socket do everything.
-fn install_roles(engine: &Engine) {
+/// Puts two versions of the plugin into the registry, and installs the first as `roles`.
+fn install_roles(engine: &Engine, registry: &Registry) {
     let config = json!({
         "description": "who may do what", "documentation": "", "entrypoint": ["/usr/bin/authz-roles"], "workdir": "/",
         "network": {"type": ""}, "interface": {"types": ["docker.authz/1.0"], "socket": "authz-roles.sock"},
@@ -258,8 +260,17 @@ fn install_roles(engine: &Engine) {
     let folder = package::folder(engine, "authz-roles", &package::built("authz-roles"), &config);
     fs::create_dir_all(folder.join("rootfs/etc")).unwrap();
     fs::write(folder.join("rootfs/etc/authz-roles"), "- * *\n").unwrap();
-    engine.sh(&format!("docker plugin create roles {}", folder.display())).ok();
-    engine.sh("docker plugin enable roles").ok();
+    for version in 1..=2 {
+        let name = format!("{}/roles:{version}", registry.address);
+        fs::write(folder.join("rootfs/etc/version"), version.to_string()).unwrap();
+        let folder = folder.display();
+        let script = format!(
+            "docker plugin create {name} {folder} && docker plugin push {name} && docker plugin rm {name}"
+        );
+        engine.sh(&script).ok();
+    }
+    let name = format!("{}/roles:1", registry.address);
+    engine.sh(&format!("docker plugin install --alias roles --grant-all-permissions {name}")).ok();
 }
 
 #[test]
@@ -272,7 +283,8 @@ fn two_hundred_clients_and_plugins_in_every_trouble() {
     };
     configure(&[]);
     engine.boot(&[]);
-    install_roles(&engine);
+    let registry = Registry::open(&engine.dir.join("registry"));
+    install_roles(&engine, &registry);
     let mut judge = Plugin::start(&engine.dir.join("plugins"), "judge");
     judge.write("deny", "forbidden-");
     configure(&["roles", "judge"]);
@@ -325,7 +337,7 @@ fn two_hundred_clients_and_plugins_in_every_trouble() {
                 });
             };
             passes(100);
-            for _ in 0..2 {
+            for round in 0..2 {
                 // A legacy plugin is killed and started again.
                 judge.kill();
                 std::thread::sleep(Duration::from_millis(300));
@@ -345,6 +357,11 @@ fn two_hundred_clients_and_plugins_in_every_trouble() {
                 // Root stops one that is named: nothing passes until it is back.
                 on_recovery("plugin disable -f roles");
                 std::thread::sleep(Duration::from_millis(300));
+                if round == 0 {
+                    // And another version takes its place.
+                    let name = format!("{}/roles:2", registry.address);
+                    on_recovery(&format!("plugin upgrade --grant-all-permissions roles {name}"));
+                }
                 on_recovery("plugin enable roles");
                 passes(50);
             }

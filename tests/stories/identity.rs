@@ -241,6 +241,11 @@ fn sockets_and_certificates_say_who_asks() {
     );
     assert_eq!((&of("/info")["user"], &of("/info")["groups"]), (&json!("nobody"), &json!(["nogroup"])));
     assert!(of("/info")["exe"].as_str().unwrap().ends_with("/curl"), "{}", of("/info"));
+    let address = json!({"issuer": "i", "audience": "a", "jwks": "https://127.0.0.1:9/k"});
+    let opa = json!({"identity": {"jwt": address}, "policy": {"opa": {"url": "https://127.0.0.1:9"}}});
+    fs::write(&config, opa.to_string()).unwrap();
+    let validate = format!("pintle daemon --validate --config-file {}", config.display());
+    assert_eq!(engine.sh(&validate).ok(), "configuration OK");
     for (identity, why) in [
         (json!({"certificate": "dn"}), "it must be cn or san"),
         (json!({"jwt": {"issuer": "i", "audience": "a"}}), "identity.jwt.jwks: it must be there"),
@@ -254,7 +259,7 @@ fn sockets_and_certificates_say_who_asks() {
         ),
     ] {
         fs::write(&config, json!({ "identity": identity }).to_string()).unwrap();
-        let said = engine.sh(&format!("pintle daemon --validate --config-file {}", config.display())).fails();
+        let said = engine.sh(&validate).fails();
         assert!(said.contains(why), "{identity}: {said}");
     }
 }

@@ -62,9 +62,12 @@ fn a_policy_decides_and_its_files_are_followed() {
     engine.sh("docker volume create worse").fails();
     engine.sh("docker run --rm --privileged bb true").fails();
 
-    // An engine whose policy makes no sense does not start.
+    // An engine whose policy makes no sense does not start, and is told so before.
     engine.kill();
+    let validate = format!("pintle daemon --validate --config-file {}", config.display());
+    assert_eq!(engine.sh(&validate).ok(), "configuration OK");
     fs::write(&file, "package docker.authz\ndeny contains if {").unwrap();
+    assert!(engine.sh(&validate).fails().contains("names.rego:2"));
     engine.spawn(&[]);
     eventually("the engine to give up", Duration::from_secs(20), || !engine.alive());
     assert!(engine.daemon_log().contains("the policy: "), "{}", engine.daemon_log());

@@ -168,6 +168,14 @@ pub(crate) async fn open(config: Config, shim: PathBuf) -> anyhow::Result<(Arc<A
     Ok((Arc::new(app), restored_sender))
 }
 
+/// Reads what the configuration names of policies and keys, as a start would.
+pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
+    if let Some(settings) = &config.policy {
+        pintle_policy::Policy::open(settings.clone()).map_err(|why| anyhow::anyhow!("the policy: {why}"))?;
+    }
+    Identity::open(&config.identity).map(drop).map_err(anyhow::Error::msg).context("identity")
+}
+
 /// Makes the world agree with the records: containers and plugins side by side, then what needs both. Nothing
 /// that is asked of the API meanwhile waits for more than it needs.
 pub(crate) async fn restore(app: Arc<App>, restored: watch::Sender<bool>) {

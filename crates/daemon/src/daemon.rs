@@ -27,6 +27,7 @@ use crate::{
 pub fn run(options: Options) -> anyhow::Result<()> {
     let config = Config::load(&options).map_err(anyhow::Error::msg)?;
     if options.validate {
+        boot::check_files(&config)?;
         println!("configuration OK");
         return Ok(());
     }

@@ -55,6 +55,8 @@ impl Opa {
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(format!("{}: it must be http://HOST:PORT or https://HOST:PORT", settings.url));
         }
+        // Somebody may have done it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -180,6 +180,8 @@ fn read(file: &Path) -> Result<Vec<Jwk>, String> {
 }
 
 fn client(ca: Option<&Path>) -> Result<reqwest::Client, String> {
+    // Somebody may have done it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder =
         reqwest::Client::builder().connect_timeout(BUDGET).redirect(reqwest::redirect::Policy::none());
     if let Some(file) = ca {
