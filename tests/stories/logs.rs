@@ -68,7 +68,7 @@ fn dockerd_reads_what_pintle_wrote() {
 }
 
 /// A log plugin in Python: appends each line that it gets to `lines`. With a file `mute` it starts streams and never
-/// reads them; `StopLogging` always fails.
+/// reads them, with a file `hang` it never starts any; it refuses the option `bad`; `StopLogging` always fails.
 const PLUGIN: &str = r#"
 import json, os, socketserver, sys, threading
 from http.server import BaseHTTPRequestHandler
@@ -100,7 +100,9 @@ class Plugin(BaseHTTPRequestHandler):
         body, code, reply = json.loads(body) if body.strip() else {}, 200, {'Err': ''}
         if self.path == '/Plugin.Activate': reply = {'Implements': ['LogDriver']}
         elif self.path == '/LogDriver.Capabilities': reply = {'Cap': {'ReadLogs': False}}
+        elif self.path == '/LogDriver.StartLogging' and 'bad' in body['Info']['Config']: reply = {'Err': 'bad is no option'}
         elif self.path == '/LogDriver.StartLogging':
+            if os.path.exists(folder + '/hang'): threading.Event().wait()
             open(folder + '/started', 'a').write(json.dumps(body['Info']) + '\n')
             threading.Thread(target=take, args=(body['File'],), daemon=True).start()
         elif self.path == '/LogDriver.StopLogging': code, reply = 500, {'Err': 'it never stops'}
@@ -182,5 +184,41 @@ fn a_log_plugin_that_dies_or_hangs_loses_no_line_and_stalls_nobody() {
         .ok();
     engine.sh_within(3, &engine.dir, "docker stop -t 0 full").ok();
     engine.sh_within(3, &engine.dir, "docker rm full && docker rm -f counting").ok();
+    drop(plugin);
+}
+
+#[test]
+fn what_a_log_plugin_refuses_fails_the_start_and_what_it_does_not_answer_does_not() {
+    let engine = Engine::pintle();
+    engine.busybox("bb");
+    let plugin = Plugin::start(&engine);
+    let run = "docker run --network none --log-driver shipper";
+    let said = engine.sh(&format!("{run} --name refused --log-opt bad=1 bb echo 1")).fails();
+    let docker = "failed to create task for container: failed to initialize logging driver: error creating logger: \
+                  bad is no option";
+    assert!(said.contains(docker), "{said}");
+    let shown =
+        engine.sh("docker inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}' refused").ok();
+    assert_eq!(shown.trim(), format!("created 128 {docker}"));
+    let status = "curl -s -o /dev/null -w '%{http_code}' -X POST --unix-socket";
+    let status =
+        engine.sh(&format!("{status} ${{DOCKER_HOST#unix://}} http://x/containers/refused/start")).ok();
+    assert_eq!(status, "500");
+    // A label's driver is one of the container's, too.
+    let labels = "--label pintle.log-driver.more=shipper --label pintle.log-opt.more.bad=1";
+    let said = engine.sh(&format!("docker run --network none {labels} bb true")).fails();
+    assert!(said.contains(docker), "{said}");
+
+    // One stream for a run, begun with it.
+    engine.sh(&format!("{run} bb echo 7")).ok();
+    eventually("the line", Duration::from_secs(20), || arrived(&engine) == [7]);
+    let started = fs::read_to_string(engine.dir.join("started")).unwrap();
+    assert_eq!(started.lines().count(), 1, "{started}");
+
+    fs::write(engine.dir.join("hang"), "").unwrap();
+    engine.sh_within(6, &engine.dir, &format!("{run} -d --name waits bb sh -c 'echo 8; sleep 600'")).ok();
+    fs::remove_file(engine.dir.join("hang")).unwrap();
+    eventually("the next line", Duration::from_secs(60), || arrived(&engine) == [7, 8]);
+    engine.sh("docker rm -f waits refused").ok();
     drop(plugin);
 }

@@ -91,15 +91,26 @@ impl Shared {
         }
         failpoint!("engine.start.after_intent");
         let mounted = Mutex::new(Vec::new());
-        let launched = match self.launch(cell, &cancel, &mounted).await {
-            Ok((task, run)) => self.set_off(cell, &task, run).await.map(|()| task),
-            Err(failed) => Err(failed),
+        let launched = async {
+            let opened = cancellable(&cancel, self.open_streams(cell)).await?;
+            let run = match self.launch(cell, &cancel, &mounted).await {
+                Ok((task, run)) => self.set_off(cell, &task, run).await.map(|()| task),
+                Err(failed) => Err(failed),
+            };
+            match run {
+                Ok(task) => Ok((task, opened)),
+                Err(failed) => {
+                    opened.abandon(self);
+                    Err(failed)
+                }
+            }
         };
+        let launched: Result<_, Failed> = launched.await;
         match launched {
-            Ok(task) => {
+            Ok((task, opened)) => {
                 self.announce(&cell.container(), "start", &[]);
                 self.watch_task(cell, task);
-                self.deliver(cell);
+                self.deliver(cell, opened);
                 Ok(())
             }
             Err(failed) => {

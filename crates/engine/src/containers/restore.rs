@@ -10,6 +10,7 @@ use pintle_runtime::{Status, TaskState};
 use super::{
     Containers, Event, MountKind, RestartMode, Run, State,
     cell::Cell,
+    logs::Opened,
     service::{Shared, blocking},
     supervise::unknown_end,
 };
@@ -42,7 +43,7 @@ impl Containers {
         shared.sweep().await;
         shared.networks.sweep(&shared.cells().iter().map(|cell| cell.id.clone()).collect()).await;
         for cell in shared.cells() {
-            shared.deliver(&cell);
+            shared.deliver(&cell, Opened::default());
             if wanted_at_boot(&cell) {
                 shared.start_at_boot(&cell);
             }

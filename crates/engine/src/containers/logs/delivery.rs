@@ -25,7 +25,7 @@ use pintle_runtime::LogFormat;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Ended, Filters, Progress, blocking,
+    Ended, Filters, Opened, Progress, blocking,
     file::{Position, Read1, Reader},
     line, may_write,
     watch::Watch,
@@ -59,20 +59,23 @@ struct Notes {
 }
 
 impl Shared {
-    /// Takes the container's lines to its drivers from now on, if it has any that take them.
-    pub fn deliver(self: &Arc<Self>, cell: &Arc<Cell>) {
+    /// Takes the container's lines to its drivers from now on, if it has any that take them, by the streams that were
+    /// begun.
+    pub fn deliver(self: &Arc<Self>, cell: &Arc<Cell>, mut opened: Opened) {
         let container = cell.container();
-        let Some((path, format)) = self.log(&container) else { return };
-        if !path.exists() {
-            return;
+        if let Some((path, format)) = self.log(&container)
+            && path.exists()
+        {
+            for (name, config) in log_options::destinations(&container.spec) {
+                let to = Destination { name, config, path: path.clone(), format };
+                self.deliver_to(cell, to, &mut opened);
+            }
         }
-        for (name, config) in log_options::destinations(&container.spec) {
-            self.deliver_to(cell, Destination { name, config, path: path.clone(), format });
-        }
+        opened.abandon(self);
     }
 
     /// Takes the container's lines to one driver. Each has a task and a position of its own.
-    fn deliver_to(self: &Arc<Self>, cell: &Arc<Cell>, to: Destination) {
+    fn deliver_to(self: &Arc<Self>, cell: &Arc<Cell>, to: Destination, opened: &mut Opened) {
         let key = (cell.id.clone(), to.name.clone());
         let progress = match self.delivering().entry(key.clone()) {
             Entry::Occupied(_) => return,
@@ -82,12 +85,14 @@ impl Shared {
             }
         };
         let container = cell.container();
+        let mut stream = opened.take(&to.name);
         let lease = self.config.log_drivers.lease(&to.config.driver, Holder::LogStream(cell.id.clone()));
         let (shared, cell) = (Arc::clone(self), Arc::clone(cell));
         self.spawn(async move {
             loop {
                 let ended = cell.watch();
                 let delivery = Delivery::open(&shared, &container, &to, &progress, ended.clone());
+                let delivery = Delivery { begun: stream.take(), ..delivery };
                 tokio::select! {
                     () = delivery.run() => {}
                     () = gone(ended.clone()) => {}
@@ -131,7 +136,7 @@ struct Destination {
     format: LogFormat,
 }
 
-fn info(container: &Container, options: BTreeMap<String, String>) -> LogInfo {
+pub(super) fn info(container: &Container, options: BTreeMap<String, String>) -> LogInfo {
     let spec = &container.spec;
     LogInfo {
         options,
@@ -155,6 +160,8 @@ struct Delivery<'a> {
     notes: Notes,
     progress: &'a Progress,
     ended: Ended,
+    /// The stream that was begun with the container.
+    begun: Option<Box<dyn LogStream>>,
 }
 
 /// What was handed over and not acknowledged: the count, and what may be noted then.
@@ -174,22 +181,28 @@ impl<'a> Delivery<'a> {
         let notes = std::fs::read(&notes_path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let notes: Notes = notes.unwrap_or_default();
         progress.resumed(notes.position, notes.dropped);
-        Self { shared, container, to, notes_path, notes, progress, ended }
+        Self { shared, container, to, notes_path, notes, progress, ended, begun: None }
     }
 
     async fn run(mut self) {
         let mut pause = PAUSE.0;
+        let mut told = String::new();
         loop {
             let before = self.notes;
             let error = match self.stream().await {
                 Ok(()) => return,
                 Err(error) => error,
             };
-            tracing::warn!(
-                container = %self.container.id, driver = %self.to.config.driver, name = %self.to.name, %error,
-                "log lines wait on this host"
-            );
-            self.progress.failed(&error.to_string());
+            let error = error.to_string();
+            self.progress.failed(&error);
+            // The same again says nothing new.
+            if error != told {
+                tracing::warn!(
+                    container = %self.container.id, driver = %self.to.config.driver, name = %self.to.name, %error,
+                    "log lines wait on this host"
+                );
+                told = error;
+            }
             pause = if self.notes == before { (pause * 2).min(PAUSE.1) } else { PAUSE.0 };
             tokio::time::sleep(pause).await;
         }
@@ -203,7 +216,8 @@ impl<'a> Delivery<'a> {
         let mut watch = self.to.path.parent().map(Watch::new);
         let mut pieces = line::Pieces::default();
         let mut unread = None;
-        if !may_write(&self.ended.borrow()) {
+        let begun = self.begun.take();
+        if begun.is_none() && !may_write(&self.ended.borrow()) {
             // What ended and was delivered needs no driver.
             let read;
             (reader, read) = next_of(reader).await?;
@@ -212,9 +226,14 @@ impl<'a> Delivery<'a> {
                 Read1::Lines(records) => unread = Some(records),
             }
         }
-        let driver = self.shared.config.log_drivers.find(&self.to.config.driver).await?;
-        let started = tokio::time::timeout(BUDGET, driver.start(info(self.container, options))).await;
-        let mut stream = started.map_err(|_| late("StartLogging"))??;
+        let mut stream = match begun {
+            Some(stream) => stream,
+            None => {
+                let driver = self.shared.config.log_drivers.find(&self.to.config.driver).await?;
+                let started = driver.start(info(self.container, options));
+                tokio::time::timeout(BUDGET, started).await.map_err(|_| late("StartLogging"))??
+            }
+        };
         self.progress.opened();
         let mut waiting = Unacknowledged::new();
         let mut next = self.notes.sequence + 1;

@@ -53,9 +53,14 @@ impl LogDrivers {
         self.builtin.get(name).map_or(Ok(()), |driver| driver.check(options).map_err(EngineError::from))
     }
 
+    /// Whether it is linked in, so that no plugin is asked.
+    pub(crate) fn is_builtin(&self, name: &str) -> bool {
+        self.builtin.contains_key(name)
+    }
+
     /// Notes that a container's lines go to a plugin.
     pub(crate) fn lease(&self, name: &str, holder: Holder) -> Option<Lease> {
-        let plugins = !self.builtin.contains_key(name);
+        let plugins = !self.is_builtin(name);
         self.host.as_ref().filter(|_| plugins).map(|host| host.lease(name, holder))
     }
 }

@@ -5,6 +5,7 @@ mod drivers;
 mod file;
 mod filters;
 mod line;
+mod opening;
 mod progress;
 mod records;
 mod watch;
@@ -18,6 +19,7 @@ use pintle_runtime::LogFormat;
 
 pub use self::drivers::LogDrivers;
 pub(super) use self::filters::Filters;
+pub(super) use self::opening::Opened;
 pub use self::progress::LogDelivery;
 pub(super) use self::progress::Progress;
 use self::{
