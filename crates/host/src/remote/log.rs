@@ -1,14 +1,13 @@
 //! The log contract, kept by a plugin: a call that names a pipe, and frames through it.
 //!
-//! The pipe is made in the plugin's root, where a plugin may have put links: every step is resolved in that root. It is
-//! open read-write until `StartLogging` has answered, so that a plugin that opens it early or late finds a writer, and
-//! write-only from then on: a plugin that dies is seen by EPIPE, where Docker, which keeps it read-write, sees nothing.
-//! The protocol has no acknowledgement. What was written before a moment at which the pipe was empty has been read; a
-//! batch counts as acknowledged when the plugin, having read it, has read the next one, too, or was told to stop.
+//! The pipe is made in the plugin's root (`remote::pipes`). It is open read-write until `StartLogging` has answered, so
+//! that a plugin that opens it early or late finds a writer, and write-only from then on: a plugin that dies is seen by
+//! EPIPE, where Docker, which keeps it read-write, sees nothing. The protocol has no acknowledgement. What was written
+//! before a moment at which the pipe was empty has been read; a batch counts as acknowledged when the plugin, having read
+//! it, has read the next one, too, or was told to stop.
 
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,13 +18,13 @@ use pintle_contract::{
     log::{LogCapabilities, LogInfo},
 };
 use pintle_wire::log::{PIPES, Record, Request, accept, decode_capabilities, push_frame};
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
-};
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::net::unix::pipe;
 
-use super::{Budget, Client, PathMap};
+use super::{
+    Budget, Client, PathMap,
+    pipes::{self, Place},
+};
 
 const START: Budget = Budget { total: Duration::from_secs(10), connect: Duration::from_secs(2) };
 const STOP: Budget = Budget::once(Duration::from_secs(5));
@@ -44,7 +43,11 @@ pub struct Log {
 impl Log {
     /// The driver behind `client`, whose root is in `paths`.
     pub fn new(client: Arc<Client>, paths: &PathMap) -> Self {
-        Self { client, root: paths.rootfs.clone().unwrap_or_else(|| PathBuf::from("/")) }
+        let root = paths.rootfs.clone().unwrap_or_else(|| PathBuf::from("/"));
+        if let Err(error) = pipes::sweep(&root) {
+            tracing::warn!(root = %root.display(), %error, "pipes of an engine that died are still there");
+        }
+        Self { client, root }
     }
 }
 
@@ -60,11 +63,14 @@ impl LogDriver for Log {
     }
 
     async fn start(&self, info: LogInfo) -> Result<Box<dyn LogStream>, DriverError> {
-        let name = hex::encode(rand::random::<[u8; 32]>());
-        let place = Place::make(&self.root, name)?;
+        // The plugin has not been asked yet: this is not its refusal.
+        let unmade = |error| {
+            DriverError::new(ErrorKind::Unavailable, format!("making a pipe in the plugin's root: {error}"))
+        };
+        let place = Place::make(&self.root).map_err(unmade)?;
         let mut options = pipe::OpenOptions::new();
-        let held = options.read_write(true).open_sender(place.here())?;
-        let writer = pipe::OpenOptions::new().open_sender(place.here())?;
+        let held = options.read_write(true).open_sender(place.here()).map_err(unmade)?;
+        let writer = pipe::OpenOptions::new().open_sender(place.here()).map_err(unmade)?;
         let file = Path::new(PIPES).join(&place.name);
         let stream = Stream {
             client: Arc::clone(&self.client),
@@ -80,44 +86,6 @@ impl LogDriver for Log {
         stream.call(&request, START).await?;
         drop(held);
         Ok(Box::new(stream))
-    }
-}
-
-/// A pipe in a plugin's root, removed when dropped.
-struct Place {
-    folder: OwnedFd,
-    name: String,
-}
-
-impl Place {
-    fn make(root: &Path, name: String) -> io::Result<Self> {
-        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-        let root = rustix::fs::open(root, flags, Mode::empty())?;
-        let inside =
-            |path: &Path| rustix::fs::openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
-        let mut folder = inside(Path::new("/"))?;
-        let mut path = PathBuf::from("/");
-        for part in Path::new(PIPES).components().skip(1) {
-            match rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-            path.push(part);
-            folder = inside(&path)?;
-        }
-        rustix::fs::mknodat(&folder, &name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
-        Ok(Self { folder, name })
-    }
-
-    /// As this process can open it.
-    fn here(&self) -> PathBuf {
-        Path::new("/proc/self/fd").join(self.folder.as_raw_fd().to_string()).join(&self.name)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
     }
 }
 

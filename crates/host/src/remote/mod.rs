@@ -13,6 +13,7 @@ mod ipam;
 mod log;
 mod metrics;
 mod network;
+mod pipes;
 mod tls;
 mod volume;
 
