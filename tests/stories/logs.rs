@@ -222,3 +222,60 @@ fn what_a_log_plugin_refuses_fails_the_start_and_what_it_does_not_answer_does_no
     engine.sh("docker rm -f waits refused").ok();
     drop(plugin);
 }
+
+/// What the journal's limit took away before a slow driver came to it is counted, told, and marked where it was.
+#[test]
+fn lines_that_a_slow_driver_missed_are_counted_and_marked() {
+    const ALL: u32 = 5000;
+    let engine = Engine::pintle();
+    engine.busybox("bb");
+    let plugin = Plugin::start(&engine);
+    let limits = "--log-opt cache-max-size=8k --log-opt cache-max-file=2";
+    let script =
+        format!("seq 1 10; until [ -e /go ]; do sleep 0.1; done; seq 11 {ALL}; touch /done; sleep 600");
+    engine
+        .sh(&format!(
+            "docker run -d --name fast --network none --log-driver shipper {limits} bb sh -c '{script}'"
+        ))
+        .ok();
+    eventually("the first lines", Duration::from_secs(20), || arrived(&engine).len() == 10);
+    signal(plugin.0.id(), "STOP");
+    engine.sh("docker exec fast sh -c 'touch /go; until [ -e /done ]; do sleep 0.1; done'").ok();
+    signal(plugin.0.id(), "CONT");
+    eventually("the last line", Duration::from_secs(30), || arrived(&engine).last() == Some(&ALL));
+
+    let text = fs::read_to_string(engine.dir.join("lines")).unwrap();
+    let (mut next, mut dropped) = (1, 0);
+    for line in text.lines() {
+        let gap = line.strip_prefix("pintle: ").and_then(|rest| {
+            rest.strip_suffix(" lines were dropped here: the log driver was too far behind")
+        });
+        match gap {
+            Some(gap) => {
+                let gap: u32 = gap.parse().unwrap();
+                dropped += gap;
+                next += gap;
+            }
+            None => {
+                assert_eq!(line, next.to_string(), "each line, or a mark for it");
+                next += 1;
+            }
+        }
+    }
+    assert_eq!(next, ALL + 1);
+    assert!(dropped > 0, "none were dropped");
+    let (status, page) = engine.http("GET", "/metrics", None);
+    assert_eq!(status, 200);
+    let counted =
+        page.as_str().unwrap().lines().find(|line| line.starts_with("pintle_log_lines_dropped_total{"));
+    assert!(
+        counted.is_some_and(|line| line.contains("\"fast\"") && line.ends_with(&format!(" {dropped}.0"))),
+        "{counted:?}"
+    );
+    let told = engine
+        .sh("docker events --since 0 --until $(($(date +%s)+1)) --filter event=log_dropped --format '{{.Actor.Attributes.lines}}'")
+        .ok();
+    assert_eq!(told.lines().map(|lines| lines.parse::<u32>().unwrap()).sum::<u32>(), dropped);
+    engine.sh("docker rm -f fast").ok();
+    drop(plugin);
+}
