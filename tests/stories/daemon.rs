@@ -70,6 +70,11 @@ fn a_start_that_is_refused_says_why() {
     );
     let said = with("{\"seccomp-profile\": \"/nowhere.json\"}", &[]);
     assert!(said.contains("opening seccomp profile (/nowhere.json) failed"), "{said}");
+    let said = with("{\"log-opts\": {\"nonsense\": \"1\"}}", &[]);
+    assert!(
+        said.contains("failed to set log opts: unknown log opt 'nonsense' for json-file log driver"),
+        "{said}"
+    );
     assert!(!refused.dir.path().join("data").exists(), "a refused configuration made the data root");
 
     // One good file is good before it is used, too.

@@ -222,11 +222,16 @@ fn container_config(config: &Config, host: &Host) -> containers::Config {
     }
 }
 
+/// Where the lines of containers go that do not say.
+pub(crate) fn default_log(config: &Config) -> containers::LogConfig {
+    containers::LogConfig { driver: config.log_driver.clone(), options: config.log_opts.clone() }
+}
+
 /// What containers get that do not say.
 pub(crate) fn container_defaults(config: &Config) -> containers::Defaults {
     containers::Defaults {
         stop_timeout: config.default_stop_timeout,
-        log: containers::LogConfig { driver: config.log_driver.clone(), options: config.log_opts.clone() },
+        log: default_log(config),
         more_logs: config.more_logs.clone(),
         shm_size: config.default_shm_size,
         ulimits: config

@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use anyhow::Context;
 use pintle_contract::{Authorizer, DriverError, IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
 use pintle_drivers::{Bridge, Cni, Ipam, Local, Overlay, Plain, Sublink, cni, logs};
+use pintle_engine::containers;
 use pintle_netlink::Namespace;
 
 use crate::{
-    config::Network,
+    boot,
+    config::{Config, Network},
     networking::{self, Names},
     quotas::ProjectQuotas,
 };
@@ -28,6 +30,14 @@ pub(crate) fn log_driver_names() -> Vec<&'static str> {
 pub(crate) fn log_drivers(data_root: &Path) -> BTreeMap<String, Arc<dyn LogDriver>> {
     let drivers = logs::drivers(&data_root.join("log-files"));
     drivers.into_iter().map(|(name, driver)| (name.to_owned(), driver)).collect()
+}
+
+/// Refuses options of log drivers that containers get without asking.
+pub(crate) fn check_logs(config: &Config) -> Result<(), String> {
+    let drivers = containers::LogDrivers::builtin(log_drivers(&config.data_root));
+    // Docker's words.
+    let refused = |error| format!("failed to set log opts: {error}");
+    drivers.check_defaults(&boot::default_log(config), &config.more_logs).map_err(refused)
 }
 
 /// The authorizer `policy`, if there is something that it can decide by.

@@ -33,6 +33,8 @@ use raw::Raw;
 pub use raw::RuntimeEntry;
 pub use seccomp::SeccompProfile;
 
+use crate::builtins;
+
 type StringMap = BTreeMap<String, String>;
 
 /// Where the API listens unless told otherwise.
@@ -220,7 +222,9 @@ impl Config {
             Some(path) => format!("unable to configure the daemon with file {}: {why}", path.display()),
             None => why,
         })?;
-        Self::check(raw, source)
+        let config = Self::check(raw, source)?;
+        builtins::check_logs(&config)?;
+        Ok(config)
     }
 
     fn check(raw: Raw, source: Source) -> Result<Self, String> {

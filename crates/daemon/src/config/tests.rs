@@ -118,6 +118,13 @@ fn what_would_weaken_the_engine_in_silence_is_refused() {
         r#"{"data-root": "relative"}"#,
         r#"{"log-level": "loud"}"#,
         r#"{"log-opts": {"max-file": 3}}"#,
+        r#"{"log-opts": {"nonsense": "1"}}"#,
+        r#"{"log-opts": {"max-size": "much"}}"#,
+        r#"{"log-driver": "local", "log-opts": {"tag": "x", "mode": "sometimes"}}"#,
+        r#"{"log-driver": "syslog", "log-opts": {"syslog-address": "nowhere"}}"#,
+        r#"{"log-driver": "gelf", "log-opts": {"tag": "x"}}"#,
+        r#"{"log-driver": "shipper", "log-opts": {"pintle-include": "("}}"#,
+        r#"{"more-log-drivers": {"a": {"driver": "syslog", "options": {"nonsense": "1"}}}}"#,
     ] {
         let file = file(text);
         load(&["--config-file", file.path().to_str().unwrap()]).expect_err(text);
@@ -189,6 +196,24 @@ fn the_oldest_version_and_the_score_are_read() {
     assert_eq!(both.to_string(), "1.45");
     assert!(
         min_api_version(None, Some("x".into())).unwrap_err().starts_with("invalid DOCKER_MIN_API_VERSION")
+    );
+}
+
+#[test]
+fn log_options_that_may_mean_something_are_not_refused() {
+    for text in [
+        r#"{"log-opts": {"max-file": "3"}}"#,
+        r#"{"log-driver": "gelf"}"#,
+        r#"{"log-driver": "shipper", "log-opts": {"any": "thing"}}"#,
+        r#"{"more-log-drivers": {"a": {"driver": "shipper", "options": {"any": "thing"}}}}"#,
+    ] {
+        let file = file(text);
+        load(&["--config-file", file.path().to_str().unwrap()]).expect(text);
+    }
+    let refused = file(r#"{"log-driver": "json-file", "log-opts": {"nonsense": "1"}}"#);
+    assert_eq!(
+        load(&["--config-file", refused.path().to_str().unwrap()]).unwrap_err(),
+        "failed to set log opts: unknown log opt 'nonsense' for json-file log driver"
     );
 }
 

@@ -23,7 +23,7 @@ pub(super) fn is_delivered(spec: &ContainerSpec) -> bool {
 }
 
 /// Whether a driver's lines stay here, if they are kept at all.
-fn is_kept(driver: &str) -> bool {
+pub(super) fn is_kept(driver: &str) -> bool {
     matches!(driver, "" | "none" | "local" | "json-file")
 }
 

@@ -1,11 +1,16 @@
 //! Where log drivers come from.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use pintle_contract::LogDriver;
 use pintle_host::{Holder, Host, Lease};
 
-use crate::{EngineError, volumes::translate};
+use super::Filters;
+use crate::{
+    EngineError,
+    containers::{ContainerSpec, LogConfig, log_options},
+    volumes::translate,
+};
 
 /// The log drivers that take containers' lines somewhere else.
 #[derive(Clone, Default)]
@@ -24,6 +29,37 @@ impl LogDrivers {
     /// Those that are linked in, by name, and those that plugins offer.
     pub fn new(host: Host, builtin: BTreeMap<String, Arc<dyn LogDriver>>) -> Self {
         Self { host: Some(host), builtin: Arc::new(builtin) }
+    }
+
+    /// Those that are linked in, without any plugins.
+    pub fn builtin(builtin: BTreeMap<String, Arc<dyn LogDriver>>) -> Self {
+        Self { host: None, builtin: Arc::new(builtin) }
+    }
+
+    /// Refuses what containers may not get without asking for it. What plugins take is not known before one has them.
+    pub fn check_defaults(
+        &self,
+        log: &LogConfig,
+        more: &BTreeMap<String, LogConfig>,
+    ) -> Result<(), EngineError> {
+        let mut log = log.clone();
+        if !log.options.is_empty() {
+            self.check_options(&log)?;
+            if log_options::is_kept(&log.driver) {
+                // A container may bring the one option that others need.
+                log.options.entry("max-size".to_owned()).or_insert_with(|| "1m".to_owned());
+            }
+            log_options::log_file(&ContainerSpec { log, ..ContainerSpec::default() }, PathBuf::new())?;
+        }
+        more.values().try_for_each(|log| self.check_options(log))
+    }
+
+    fn check_options(&self, log: &LogConfig) -> Result<(), EngineError> {
+        if log_options::is_kept(&log.driver) {
+            return Ok(());
+        }
+        let (_, options) = Filters::take(&log.options)?;
+        self.check_builtin(&log.driver, &options)
     }
 
     /// The driver of that name as it is now: a plugin that is started again is another driver.
