@@ -16,7 +16,7 @@ pub mod volume;
 pub use authorization::Authorizer;
 pub use error::{DriverError, ErrorKind};
 pub use ipam::IpamDriver;
-pub use log::{LogDriver, LogEntry, LogStream};
+pub use log::{LogDriver, LogEntry, LogLines, LogStream};
 pub use metrics::MetricsCollector;
 pub use network::NetworkDriver;
 pub use value::Value;

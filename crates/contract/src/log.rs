@@ -64,6 +64,19 @@ pub struct LogCapabilities {
     pub read: bool,
 }
 
+/// Which of a container's lines are wanted back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogQuery {
+    /// No older ones, in nanoseconds since 1970.
+    pub since: Option<i64>,
+    /// No younger ones.
+    pub until: Option<i64>,
+    /// Of these the last so many.
+    pub tail: Option<u64>,
+    /// And those that come from now on, until nobody wants them any more.
+    pub follow: bool,
+}
+
 /// The container whose output it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogInfo {
@@ -108,6 +121,19 @@ pub trait LogDriver: Send + Sync + 'static {
     /// Begins a stream of one container's lines. Options that mean nothing are
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     async fn start(&self, info: LogInfo) -> Result<Box<dyn LogStream>, DriverError>;
+
+    /// Gives back what was taken of a container, in order. Only a driver that [can](LogCapabilities::read) is asked; of a
+    /// container that it does not know it has no lines.
+    async fn read(&self, _info: LogInfo, _query: LogQuery) -> Result<Box<dyn LogLines>, DriverError> {
+        Err(DriverError::new(crate::ErrorKind::Unsupported, "the log driver cannot be read back"))
+    }
+}
+
+/// A container's lines on their way back.
+#[async_trait::async_trait]
+pub trait LogLines: Send + 'static {
+    /// The next entries, some at least; none at the end. Waits for them if the query follows. Safe to drop half-way.
+    async fn next(&mut self) -> Result<Vec<LogEntry>, DriverError>;
 }
 
 /// One container's lines, on their way to a driver.

@@ -1,24 +1,35 @@
 //! The server: build it, bind it, serve, drain.
 
 use std::{
-    convert::Infallible, fmt, future::Future, io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc,
+    convert::Infallible,
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{
-    body::{Body, Incoming},
+    body::{Body, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use pintle_contract::{Authorizer, DriverError, IpamDriver, LogDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{
+    Authorizer, DriverError, IpamDriver, LogDriver, LogLines, NetworkDriver, VolumeDriver,
+};
 use pintle_wire::CONTENT_TYPE;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout, timeout_at},
 };
@@ -26,7 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     listen::{Bound, Listen, Listener},
-    service::{Answer, Service, Streams},
+    service::{Answer, Service, Streams, frames},
 };
 
 /// How long a request's body may take to arrive.
@@ -192,8 +203,19 @@ impl Server {
 
     /// Answers one call without any socket, activation included: the status and the body of the reply.
     pub async fn answer(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let Answer { status, body } = self.service.answer(path, body).await;
-        (status.as_u16(), body)
+        let Answer { status, mut body, lines } = self.service.answer(path, body).await;
+        let Some(mut lines) = lines else { return (status.as_u16(), body) };
+        loop {
+            match frames(lines.as_mut()).await {
+                Ok(Some(more)) => body.extend(more),
+                Ok(None) => return (status.as_u16(), body),
+                Err(error) => {
+                    let Answer { status, body, .. } =
+                        Answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error);
+                    return (status.as_u16(), body);
+                }
+            }
+        }
     }
 
     /// Serves until SIGTERM or SIGINT, then stops as [`Running::stop`] does.
@@ -329,10 +351,52 @@ async fn serve_connection(stream: Stream, shared: Arc<Shared>, stop: Cancellatio
     let _ = connection.await;
 }
 
+type Reply = UnsyncBoxBody<Bytes, DriverError>;
+
+/// Lines that are read as their reader takes them. An error cuts the answer off, so that it is not taken for the end.
+struct Lines(mpsc::Receiver<Result<Bytes, DriverError>>);
+
+impl Lines {
+    fn begin(mut lines: Box<dyn LogLines>) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    next = frames(lines.as_mut()) => next,
+                    // Nobody reads any more.
+                    () = sender.closed() => break,
+                };
+                let Some(next) = next.transpose() else { break };
+                let is_last = next.is_err();
+                if sender.send(next.map(Bytes::from)).await.is_err() || is_last {
+                    break;
+                }
+            }
+        });
+        Self(receiver)
+    }
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = DriverError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DriverError>>> {
+        self.0.poll_recv(context).map(|next| next.map(|bytes| bytes.map(Frame::data)))
+    }
+}
+
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let Answer { status, body } = self.route(request).await;
-        let mut response = Response::new(Full::new(Bytes::from(body)));
+    async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+        let Answer { status, body, lines } = self.route(request).await;
+        let body = match lines {
+            None => Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync(),
+            Some(lines) => Lines::begin(lines).boxed_unsync(),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
         response
@@ -371,7 +435,7 @@ impl Shared {
 
     async fn health(&self) -> Answer {
         match self.calls.spawn((self.health)()).await {
-            Ok(Ok(())) => Answer { status: StatusCode::OK, body: b"{\"Status\":\"ok\"}\n".to_vec() },
+            Ok(Ok(())) => Answer::ok(b"{\"Status\":\"ok\"}\n".to_vec()),
             Ok(Err(error)) => Answer::error(StatusCode::SERVICE_UNAVAILABLE, &error),
             Err(_) => panicked(),
         }

@@ -16,8 +16,8 @@ use std::{
 
 use async_trait::async_trait;
 use pintle_contract::{
-    DriverError, ErrorKind, LogDriver, LogEntry, LogStream,
-    log::{LogInfo, Source},
+    DriverError, ErrorKind, LogDriver, LogEntry, LogLines, LogStream,
+    log::{LogCapabilities, LogInfo, LogQuery, Source},
 };
 use pintle_sdk::{Listen, Server};
 use pintle_wire::log::{Record, push_frame};
@@ -101,6 +101,106 @@ fn pipe(dir: &Path, name: &str) -> (String, File) {
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let writer = File::options().read(true).write(true).open(&path).unwrap();
     (path.display().to_string(), writer)
+}
+
+/// Gives back three lines, one by one, and then fails, ends, or goes on until it is not wanted any more.
+struct Back(Arc<AtomicBool>);
+
+struct Lines(u32, Ending, Arc<AtomicBool>);
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Fails,
+    Follows,
+    Ends,
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.2.store(true, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl LogDriver for Back {
+    async fn capabilities(&self) -> Result<LogCapabilities, DriverError> {
+        Ok(LogCapabilities { read: true })
+    }
+
+    async fn start(&self, _: LogInfo) -> Result<Box<dyn LogStream>, DriverError> {
+        Err(DriverError::internal("it only gives back"))
+    }
+
+    async fn read(&self, info: LogInfo, query: LogQuery) -> Result<Box<dyn LogLines>, DriverError> {
+        if info.name == "/nobody" {
+            return Err(DriverError::new(ErrorKind::NotFound, "nobody is not known"));
+        }
+        let ending = match (query.follow, query.tail) {
+            (true, _) => Ending::Follows,
+            (false, Some(_)) => Ending::Fails,
+            _ => Ending::Ends,
+        };
+        Ok(Box::new(Lines(0, ending, Arc::clone(&self.0))))
+    }
+}
+
+#[async_trait]
+impl LogLines for Lines {
+    async fn next(&mut self) -> Result<Vec<LogEntry>, DriverError> {
+        self.0 += 1;
+        match (self.0 > 3, self.1) {
+            (false, _) => {
+                Ok(vec![LogEntry { line: format!("line {}", self.0).into_bytes(), ..LogEntry::default() }])
+            }
+            (true, Ending::Ends) => Ok(Vec::new()),
+            (true, Ending::Fails) => Err(DriverError::internal("torn")),
+            (true, Ending::Follows) => std::future::pending().await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_are_given_back_as_they_come_and_a_failure_is_no_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, dropped) = (dir.path().join("l.sock"), Arc::new(AtomicBool::new(false)));
+    let running = Server::log(Back(Arc::clone(&dropped))).start(Listen::unix(&socket)).unwrap();
+    assert!(post(&socket, "/LogDriver.Capabilities", "{}").contains("\"ReadLogs\":true"));
+    let read = |text: &str| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        let length = text.len();
+        write!(
+            stream,
+            "POST /LogDriver.ReadLogs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{text}"
+        )
+        .unwrap();
+        stream
+    };
+    let whole = |text: &str| {
+        let mut answer = Vec::new();
+        read(text).read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let refused = whole("{\"Info\":{\"ContainerName\":\"/nobody\"}}");
+    assert!(refused.starts_with("HTTP/1.1 500") && refused.contains("nobody is not known"), "{refused}");
+    let last_chunk = "0\r\n\r\n";
+    let all = whole("{\"Info\":{},\"Config\":{\"Tail\":-1}}");
+    assert!(all.starts_with("HTTP/1.1 200") && all.contains("line 3") && all.ends_with(last_chunk), "{all}");
+    // Whoever reads sees that it is not the end.
+    let torn = whole("{\"Info\":{},\"Config\":{\"Tail\":9}}");
+    assert!(torn.contains("line 3") && !torn.ends_with(last_chunk), "{torn}");
+
+    dropped.store(false, Ordering::SeqCst);
+    let mut stream = read("{\"Info\":{},\"Config\":{\"Tail\":-1,\"Follow\":true}}");
+    let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+    while !seen.windows(6).any(|window| window == b"line 3") {
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "it ended");
+        seen.extend_from_slice(&piece[..count]);
+    }
+    assert!(!dropped.load(Ordering::SeqCst));
+    drop(stream);
+    eventually("the driver to be told that nobody reads", || dropped.load(Ordering::SeqCst));
+    running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use pintle_contract::{DriverError, LogDriver, LogEntry, LogStream, log::LogInfo};
+use pintle_contract::{
+    DriverError, LogDriver, LogEntry, LogLines, LogStream,
+    log::{LogCapabilities, LogInfo, LogQuery},
+};
 use pintle_host::remote::{Client, Log, PathMap};
 use pintle_sdk::{Listen, Server};
 use pintle_testkit::{
@@ -56,6 +59,27 @@ impl<S: Fn() -> Box<dyn LogStream> + Send + Sync + 'static> LogDriver for Odd<S>
     }
 }
 
+struct Careless {
+    reference: ReferenceLog,
+    keeps: bool,
+}
+
+#[async_trait]
+impl LogDriver for Careless {
+    async fn capabilities(&self) -> Result<LogCapabilities, DriverError> {
+        self.reference.capabilities().await
+    }
+
+    async fn start(&self, info: LogInfo) -> Result<Box<dyn LogStream>, DriverError> {
+        self.reference.start(info).await
+    }
+
+    async fn read(&self, info: LogInfo, _: LogQuery) -> Result<Box<dyn LogLines>, DriverError> {
+        let info = if self.keeps { info } else { LogInfo::default() };
+        self.reference.read(info, LogQuery::default()).await
+    }
+}
+
 struct Counts<F>(F, AtomicU64);
 
 #[async_trait]
@@ -96,6 +120,14 @@ async fn broken_promises_are_found() {
     let full = Odd(move || Box::new(Counts(full, AtomicU64::new(0))) as Box<dyn LogStream>);
     let report = conformance(&full, &options).await;
     assert!(failed(&report, "lines").contains("full"), "{report}");
+
+    // Gives back everything, whatever was asked for; and nothing at all.
+    for (keeps, found) in [(true, "part_of_it"), (false, "read_back")] {
+        let careless = Careless { reference: ReferenceLog::default(), keeps };
+        let report = conformance(&careless, &options).await;
+        let why = failed(&report, found);
+        assert!(why.contains(if keeps { "gives more than" } else { "gives 0 entries" }), "{report}");
+    }
 
     struct Deaf;
     #[async_trait]

@@ -2,11 +2,11 @@
 
 use pintle_contract::{
     LogEntry,
-    log::{LogInfo, Piece, Source},
+    log::{LogInfo, LogQuery, Piece, Source},
 };
 use pintle_wire::log::{
-    EntryError, Method, Record, Request, accept, decode, decode_capabilities, push_frame, push_record,
-    record_at, record_before,
+    EntryError, Method, Record, Request, accept, decode, decode_capabilities, decode_lines, push_frame,
+    push_record, record_at, record_before,
 };
 use proptest::prelude::*;
 
@@ -41,12 +41,53 @@ fn calls_are_dockers() {
          \"ContainerImageName\":\"\",\"ContainerCreated\":\"\",\"ContainerEnv\":[],\"ContainerLabels\":{},\
          \"LogPath\":\"\",\"DaemonName\":\"docker\"}}\n"
     );
-    assert_eq!(Request::decode(Method::StartLogging, &start.encode()).unwrap(), Some(start));
+    assert_eq!(Request::decode(Method::StartLogging, &start.encode()).unwrap(), start);
     assert!(decode_capabilities(200, b"{\"Cap\":{\"ReadLogs\":true}}").unwrap().read);
     assert!(!decode_capabilities(200, b"{}").unwrap().read);
     accept(Method::StopLogging, 200, b"{\"Err\":\"\"}").unwrap();
     assert_eq!(accept(Method::StopLogging, 200, b"{\"Err\":\"full\"}").unwrap_err().message, "full");
     accept(Method::StopLogging, 500, b"no").unwrap_err();
+}
+
+#[test]
+fn a_query_is_dockers() {
+    let decode = |config: &str| Request::decode(Method::ReadLogs, config.as_bytes());
+    let query = |config: &str| match decode(config) {
+        Ok(Request::ReadLogs { query, .. }) => query,
+        other => panic!("{other:?}"),
+    };
+    let all = "{\"Since\":\"0001-01-01T00:00:00Z\",\"Until\":\"0001-01-01T00:00:00Z\",\"Tail\":-1,\"Follow\":false}";
+    for config in
+        [format!("{{\"Info\":{{}},\"Config\":{all}}}"), format!("{{\"ReadConfig\":{all}}}"), "{}".to_owned()]
+    {
+        assert_eq!(query(&config), LogQuery::default(), "{config}");
+    }
+    let some = query(
+        "{\"Config\":{\"Since\":\"2026-11-27T04:00:00.5+01:00\",\"Until\":\"1969-12-31T23:59:59Z\",\"Tail\":7,\"Follow\":true}}",
+    );
+    let wanted = LogQuery {
+        since: Some(1_795_748_400_500_000_000),
+        until: Some(-1_000_000_000),
+        tail: Some(7),
+        follow: true,
+    };
+    assert_eq!(some, wanted);
+    for odd in
+        ["\"Since\":\"yesterday\"", "\"Since\":\"2026-13-01T00:00:00Z\"", "\"Tail\":\"all\"", "\"Follow\":1"]
+    {
+        decode(&format!("{{\"Config\":{{{odd}}}}}")).unwrap_err();
+    }
+}
+
+#[test]
+fn what_was_read_back_is_whole_or_refused() {
+    let mut frames = Vec::new();
+    push_frame(&Record::from(&entry()), &mut frames);
+    push_frame(&Record::from(&entry()), &mut frames);
+    assert_eq!(decode_lines(200, &frames).unwrap(), [entry(), entry()]);
+    assert_eq!(decode_lines(200, b"").unwrap(), []);
+    assert!(decode_lines(200, &frames[..30]).unwrap_err().message.contains("not whole"));
+    assert!(decode_lines(500, b"{\"Err\":\"gone\"}").unwrap_err().message.contains("gone"));
 }
 
 fn entries() -> impl Strategy<Value = (LogEntry, Option<u64>)> {
@@ -62,6 +103,13 @@ fn entries() -> impl Strategy<Value = (LogEntry, Option<u64>)> {
 }
 
 proptest! {
+    #[test]
+    fn a_query_survives_the_way(since in any::<Option<i64>>(), until in any::<Option<i64>>(), tail in 0..=i64::MAX as u64, follow: bool) {
+        let query = LogQuery { since, until, tail: Some(tail), follow };
+        let request = Request::ReadLogs { info: Box::default(), query };
+        prop_assert_eq!(Request::decode(Method::ReadLogs, &request.encode()).unwrap(), request);
+    }
+
     #[test]
     fn what_is_written_is_read((entry, sequence) in entries()) {
         let mut bytes = Vec::new();

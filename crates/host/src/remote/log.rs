@@ -14,10 +14,10 @@ use std::{
 };
 
 use pintle_contract::{
-    DriverError, ErrorKind, LogDriver, LogEntry, LogStream,
-    log::{LogCapabilities, LogInfo},
+    DriverError, ErrorKind, LogDriver, LogEntry, LogLines, LogStream,
+    log::{LogCapabilities, LogInfo, LogQuery},
 };
-use pintle_wire::log::{PIPES, Record, Request, accept, decode_capabilities, push_frame};
+use pintle_wire::log::{PIPES, Record, Request, accept, decode_capabilities, decode_lines, push_frame};
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::net::unix::pipe;
 
@@ -28,6 +28,7 @@ use super::{
 
 const START: Budget = Budget { total: Duration::from_secs(10), connect: Duration::from_secs(2) };
 const STOP: Budget = Budget::once(Duration::from_secs(5));
+const READ: Budget = Budget::once(Duration::from_secs(60));
 /// How long a plugin may take to open the pipe that it was told of.
 const OPEN: Duration = Duration::from_secs(10);
 /// How often is looked whether the pipe is empty.
@@ -86,6 +87,30 @@ impl LogDriver for Log {
         stream.call(&request, START).await?;
         drop(held);
         Ok(Box::new(stream))
+    }
+
+    async fn read(&self, info: LogInfo, query: LogQuery) -> Result<Box<dyn LogLines>, DriverError> {
+        if query.follow {
+            // The answer is read whole, and the engine follows what it has itself.
+            let text = "a log plugin's lines are not followed";
+            return Err(DriverError::new(ErrorKind::Unsupported, text));
+        }
+        let request = Request::ReadLogs { info: Box::new(info), query };
+        let method = request.method();
+        let (status, body) = self.client.call(method.path(), Some(request.encode()), READ).await?;
+        let entries = decode_lines(status, &body)
+            .inspect_err(|error| self.client.note_failure(method.name(), &error.message))?;
+        Ok(Box::new(Whole(entries)))
+    }
+}
+
+/// What was read back.
+struct Whole(Vec<LogEntry>);
+
+#[async_trait::async_trait]
+impl LogLines for Whole {
+    async fn next(&mut self) -> Result<Vec<LogEntry>, DriverError> {
+        Ok(std::mem::take(&mut self.0))
     }
 }
 

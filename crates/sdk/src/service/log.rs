@@ -19,10 +19,10 @@ use std::{
 
 use http::StatusCode;
 use pintle_contract::{
-    DriverError, ErrorKind, LogDriver, LogEntry, LogStream,
+    DriverError, ErrorKind, LogDriver, LogEntry, LogLines, LogStream,
     log::{LogCapabilities, LogInfo},
 };
-use pintle_wire::log::{Method, Request, decode, frame_length};
+use pintle_wire::log::{Method, Record, Request, decode, frame_length, push_frame};
 use tokio::{
     io::AsyncReadExt,
     net::unix::pipe,
@@ -64,14 +64,17 @@ impl Streams {
     pub(super) async fn call(self: &Arc<Self>, method: Method, body: &[u8]) -> Answer {
         match Request::decode(method, body) {
             Err(error) => Answer::unreadable(&error),
-            Ok(None) => Answer::unknown(method.path()),
-            Ok(Some(Request::Capabilities)) => {
+            Ok(Request::Capabilities) => {
                 Answer::of(self.driver.capabilities().await, |capabilities: &LogCapabilities| {
                     format!("{{\"Cap\":{{\"ReadLogs\":{}}}}}\n", capabilities.read).into_bytes()
                 })
             }
-            Ok(Some(Request::StartLogging { file, info })) => done(self.start(file, *info).await),
-            Ok(Some(Request::StopLogging { file })) => done(self.stop(&file).await),
+            Ok(Request::StartLogging { file, info }) => done(self.start(file, *info).await),
+            Ok(Request::StopLogging { file }) => done(self.stop(&file).await),
+            Ok(Request::ReadLogs { info, query }) => match self.driver.read(*info, query).await {
+                Ok(lines) => Answer { lines: Some(lines), ..Answer::default() },
+                Err(error) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, &error),
+            },
         }
     }
 
@@ -138,9 +141,19 @@ impl Streams {
 fn done(result: Result<(), DriverError>) -> Answer {
     // As Docker's log plugins do: an error is an answer like others.
     match result {
-        Ok(()) => Answer { status: StatusCode::OK, body: b"{\"Err\":\"\"}\n".to_vec() },
+        Ok(()) => Answer::ok(b"{\"Err\":\"\"}\n".to_vec()),
         Err(error) => Answer::error(StatusCode::OK, &error),
     }
+}
+
+/// The next entries as they are answered; `None` at the end.
+pub(crate) async fn frames(lines: &mut dyn LogLines) -> Result<Option<Vec<u8>>, DriverError> {
+    let entries = lines.next().await?;
+    let mut bytes = Vec::new();
+    for entry in &entries {
+        push_frame(&Record::from(entry), &mut bytes);
+    }
+    Ok(Some(bytes).filter(|_| !entries.is_empty()))
 }
 
 /// One pipe, and the stream that its lines go to.

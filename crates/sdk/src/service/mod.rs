@@ -8,20 +8,29 @@ mod volume;
 
 use std::sync::Arc;
 
-pub(crate) use self::log::Streams;
+pub(crate) use self::log::{Streams, frames};
 use http::StatusCode;
-use pintle_contract::{Authorizer, DriverError, ErrorKind, IpamDriver, NetworkDriver, VolumeDriver};
+use pintle_contract::{
+    Authorizer, DriverError, ErrorKind, IpamDriver, LogLines, NetworkDriver, VolumeDriver,
+};
 use pintle_wire::{Activation, DecodeError, Interface, activation::ACTIVATE_PATH, encode_error};
 
 /// What one driver answers.
+#[derive(Default)]
 pub(crate) struct Answer {
     pub status: StatusCode,
     pub body: Vec<u8>,
+    /// Comes behind the body, as it is read.
+    pub lines: Option<Box<dyn LogLines>>,
 }
 
 impl Answer {
+    pub(crate) fn ok(body: Vec<u8>) -> Self {
+        Self { body, ..Self::default() }
+    }
+
     pub(crate) fn error(status: StatusCode, error: &DriverError) -> Self {
-        Self { status, body: encode_error(error) }
+        Self { status, body: encode_error(error), ..Self::default() }
     }
 
     /// No such call: engines tell it by the status from a call that failed.
@@ -37,7 +46,7 @@ impl Answer {
     /// As the helpers for Go do: 200 and the value, or 500 and `{"Err": …}`.
     fn of<R>(reply: Result<R, DriverError>, encode: impl FnOnce(&R) -> Vec<u8>) -> Self {
         match reply {
-            Ok(reply) => Self { status: StatusCode::OK, body: encode(&reply) },
+            Ok(reply) => Self::ok(encode(&reply)),
             Err(error) => Self::error(StatusCode::INTERNAL_SERVER_ERROR, &error),
         }
     }
@@ -120,7 +129,7 @@ impl Service {
         match self.find(path) {
             Some(Call::Activate) => {
                 let activation = Activation { implements: self.interfaces() };
-                Answer { status: StatusCode::OK, body: activation.encode() }
+                Answer::ok(activation.encode())
             }
             Some(Call::Volume(driver, method)) => volume::call(driver.as_ref(), method, body).await,
             Some(Call::Network(driver, method)) => network::call(driver.as_ref(), method, body).await,

@@ -3,11 +3,11 @@
 use futures_util::future::join_all;
 use pintle_contract::{
     LogEntry,
-    log::{LogInfo, Piece, Source},
+    log::{LogInfo, LogQuery, Piece, Source},
 };
 
 use super::suite::{Suite, line};
-use crate::check::{Result, Verdict as Check, checks, said, skip};
+use crate::check::{Result, Verdict as Check, checks, fail, said, skip};
 
 checks! {
     Suite:
@@ -23,6 +23,8 @@ checks! {
     dropped: "a stream that its engine forgot hinders no other",
     sparse: "a container without environment, labels and arguments has a stream",
     odd_names: "names and labels that are no plain words",
+    read_back: "what was taken is given back, whole and in order, and nothing of others",
+    part_of_it: "of what was taken, the last so many lines and those of a time are given back",
     restart: "the driver's successor takes lines",
 }
 
@@ -123,4 +125,85 @@ async fn restart(suite: &Suite<'_>) -> Result {
     let mut stream = said("a stream after the restart", successor.start(suite.info("restart")).await)?;
     said("a batch", stream.send(&numbered(5)).await)?;
     said("the end of the stream", stream.stop().await)
+}
+
+/// Lets the driver take `entries` as those of a container that has no others, if it can give them back.
+async fn taken(suite: &Suite<'_>, name: &str, number: u8, entries: &[LogEntry]) -> Result<LogInfo> {
+    if !said("the question what it can do", suite.driver.capabilities().await)?.read {
+        return skip("it does not give lines back");
+    }
+    let mut info = suite.info(name);
+    info.id.replace_range(56.., &format!("{number:08x}"));
+    let mut stream = said("the beginning of a stream", suite.driver.start(info.clone()).await)?;
+    for batch in entries.chunks(10) {
+        said("a batch", stream.send(batch).await)?;
+    }
+    said("the end of the stream", stream.stop().await)?;
+    Ok(info)
+}
+
+async fn expect(suite: &Suite<'_>, info: &LogInfo, query: LogQuery, wanted: &[LogEntry]) -> Result {
+    let mut lines = said("reading back", suite.driver.read(info.clone(), query).await)?;
+    let mut found = Vec::new();
+    loop {
+        let more = said("reading on", lines.next().await)?;
+        if more.is_empty() {
+            break;
+        }
+        found.extend(more);
+        if found.len() > wanted.len() {
+            return fail(format!("{query:?} gives more than the {} entries that it is to", wanted.len()));
+        }
+    }
+    let same = |(found, wanted): (&LogEntry, &LogEntry)| {
+        (found.source, found.time, &found.line, &found.piece)
+            == (wanted.source, wanted.time, &wanted.line, &wanted.piece)
+    };
+    match found.iter().zip(wanted).position(|pair| !same(pair)) {
+        Some(at) => fail(format!("{query:?}: entry {at} is {:.300?}", found.get(at))),
+        None if found.len() < wanted.len() => {
+            fail(format!("{query:?} gives {} entries, and {} were taken", found.len(), wanted.len()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A line in each second.
+fn timed(count: usize) -> Vec<LogEntry> {
+    let mut entries = numbered(count);
+    for (second, entry) in (0..).zip(&mut entries) {
+        entry.time += second * SECOND;
+    }
+    entries
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+async fn read_back(suite: &Suite<'_>) -> Result {
+    let mut entries = timed(150);
+    for entry in entries.iter_mut().step_by(3) {
+        entry.source = Source::Stderr;
+    }
+    let piece = |ordinal, last| Some(Piece { id: "long".to_owned(), ordinal, last });
+    entries.extend([
+        LogEntry { piece: piece(1, false), ..line(vec![b'x'; 16 << 10]) },
+        LogEntry { piece: piece(2, true), ..line(b"\0\xff\r".to_vec()) },
+    ]);
+    let info = taken(suite, "read-back", 1, &entries).await?;
+    expect(suite, &info, LogQuery::default(), &entries).await
+}
+
+async fn part_of_it(suite: &Suite<'_>) -> Result {
+    let entries = timed(20);
+    let info = taken(suite, "part", 2, &entries).await?;
+    let part = |from: usize, to: usize| entries.get(from..to).unwrap_or_default();
+    // In the middle between two lines.
+    let before = |number: i64| entries.first().map(|first| first.time + number * SECOND - SECOND / 2);
+    let tail = LogQuery { tail: Some(7), ..LogQuery::default() };
+    expect(suite, &info, tail, part(13, 20)).await?;
+    expect(suite, &info, LogQuery { tail: Some(100), ..tail }, part(0, 20)).await?;
+    expect(suite, &info, LogQuery { since: before(5), ..LogQuery::default() }, part(5, 20)).await?;
+    expect(suite, &info, LogQuery { until: before(5), ..LogQuery::default() }, part(0, 5)).await?;
+    let between = LogQuery { since: before(3), until: before(9), ..LogQuery::default() };
+    expect(suite, &info, between, part(3, 9)).await
 }

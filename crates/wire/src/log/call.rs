@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use pintle_contract::{
-    DriverError, ErrorKind,
-    log::{LogCapabilities, LogInfo},
+    DriverError, ErrorKind, LogEntry,
+    log::{LogCapabilities, LogInfo, LogQuery},
 };
 use serde_json::{Value, json};
 
+use super::{decode, frame_length, time};
 use crate::{
     failure::{Dialect, unreadable},
     object::{DecodeError, Object, message},
@@ -51,7 +52,7 @@ impl Method {
     }
 }
 
-/// What an engine asks. Reading back is not asked of plugins: the engine has the lines itself.
+/// What an engine asks. Docker reads back what plugins can give back; pintle has the lines itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "one variant for each method")]
 pub enum Request {
@@ -64,6 +65,11 @@ pub enum Request {
     StopLogging {
         file: PathBuf,
     },
+    /// Answered by frames, and their end.
+    ReadLogs {
+        info: Box<LogInfo>,
+        query: LogQuery,
+    },
 }
 
 impl Request {
@@ -73,6 +79,7 @@ impl Request {
             Self::Capabilities => Method::Capabilities,
             Self::StartLogging { .. } => Method::StartLogging,
             Self::StopLogging { .. } => Method::StopLogging,
+            Self::ReadLogs { .. } => Method::ReadLogs,
         }
     }
 
@@ -84,13 +91,16 @@ impl Request {
                 json!({ "File": file.to_string_lossy(), "Info": encode_info(info) })
             }
             Self::StopLogging { file } => json!({ "File": file.to_string_lossy() }),
+            Self::ReadLogs { info, query } => {
+                json!({ "Info": encode_info(info), "Config": encode_query(query) })
+            }
         })
     }
 
-    /// Reads a body; `None` for a method that this side does not have.
-    pub fn decode(method: Method, body: &[u8]) -> Result<Option<Self>, DecodeError> {
+    /// Reads a body.
+    pub fn decode(method: Method, body: &[u8]) -> Result<Self, DecodeError> {
         if matches!(method, Method::Capabilities) {
-            return Ok(Some(Self::Capabilities));
+            return Ok(Self::Capabilities);
         }
         let value = message(body)?;
         let root = Object::root(&value)?;
@@ -102,13 +112,23 @@ impl Request {
                 Ok(file.into())
             }
         };
+        let info = || -> Result<Box<LogInfo>, DecodeError> {
+            let info = root.object("Info")?.map(|info| decode_info(&info)).transpose()?;
+            Ok(Box::new(info.unwrap_or_default()))
+        };
         Ok(match method {
-            Method::StartLogging => {
-                let info = root.object("Info")?.map(|info| decode_info(&info)).transpose()?;
-                Some(Self::StartLogging { file: file()?, info: Box::new(info.unwrap_or_default()) })
+            Method::Capabilities => Self::Capabilities,
+            Method::StartLogging => Self::StartLogging { file: file()?, info: info()? },
+            Method::StopLogging => Self::StopLogging { file: file()? },
+            Method::ReadLogs => {
+                // What Docker sends, and what its documentation says that it does.
+                let query = match root.object("Config")? {
+                    Some(query) => Some(query),
+                    None => root.object("ReadConfig")?,
+                };
+                let query = query.map(|query| decode_query(&query)).transpose()?.unwrap_or_default();
+                Self::ReadLogs { info: info()?, query }
             }
-            Method::StopLogging => Some(Self::StopLogging { file: file()? }),
-            Method::Capabilities | Method::ReadLogs => None,
         })
     }
 }
@@ -129,6 +149,37 @@ fn encode_info(info: &LogInfo) -> Value {
         "LogPath": "",
         "DaemonName": "docker",
     })
+}
+
+/// A time that is not set.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+fn encode_query(query: &LogQuery) -> Value {
+    let time = |time: Option<i64>| time.map_or_else(|| NEVER.to_owned(), time::format);
+    json!({
+        "Since": time(query.since),
+        "Until": time(query.until),
+        "Tail": query.tail.and_then(|lines| i64::try_from(lines).ok()).unwrap_or(-1),
+        "Follow": query.follow,
+    })
+}
+
+fn decode_query(query: &Object<'_>) -> Result<LogQuery, DecodeError> {
+    let time = |name: &str| -> Result<Option<i64>, DecodeError> {
+        let text = query.string(name)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let time = time::parse(&text).ok_or_else(|| query.error(name, format!("{text:.64?} is no time")))?;
+        // Lines have times that 64 bits hold: what is farther away excludes none of them, as a time that is not set.
+        Ok(i64::try_from(time).ok())
+    };
+    let tail = match query.get("Tail") {
+        None | Some(Value::Null) => None,
+        Some(Value::Number(lines)) => lines.as_u64(),
+        Some(_) => return Err(query.error("Tail", "a number is wanted")),
+    };
+    Ok(LogQuery { since: time("Since")?, until: time("Until")?, tail, follow: query.bool("Follow")? })
 }
 
 fn decode_info(info: &Object<'_>) -> Result<LogInfo, DecodeError> {
@@ -152,6 +203,24 @@ pub fn accept(method: Method, status: u16, body: &[u8]) -> Result<(), DriverErro
         return Ok(());
     }
     DIALECT.accept(method.name(), status, body).map(drop)
+}
+
+/// Reads the reply to `ReadLogs`.
+pub fn decode_lines(status: u16, body: &[u8]) -> Result<Vec<LogEntry>, DriverError> {
+    let method = Method::ReadLogs.name();
+    if status != 200 {
+        return DIALECT.accept(method, status, body).map(|_| Vec::new());
+    }
+    let damaged = |why: &dyn std::fmt::Display| DriverError::internal(format!("{method}: {why}"));
+    let (mut entries, mut rest) = (Vec::new(), body);
+    while !rest.is_empty() {
+        let length = frame_length(rest).map_err(|error| damaged(&error))?;
+        let message = length.and_then(|length| rest.get(4..4 + length));
+        let message = message.ok_or_else(|| damaged(&"the last frame is not whole"))?;
+        entries.push(decode(message).map_err(|error| damaged(&error))?.0);
+        rest = rest.get(4 + message.len()..).unwrap_or_default();
+    }
+    Ok(entries)
 }
 
 /// Reads the reply to `Capabilities`: `{"Cap": {"ReadLogs": true}}`.

@@ -3,8 +3,9 @@
 
 mod call;
 mod entry;
+mod time;
 
-pub use call::{Method, Request, accept, decode_capabilities};
+pub use call::{Method, Request, accept, decode_capabilities, decode_lines};
 pub use entry::{
     EntryError, Record, decode, frame_length, push_frame, push_record, record_at, record_before,
 };
