@@ -29,7 +29,7 @@ fn the_local_driver_keeps_every_byte() {
     assert!(fs::read(engine.dir.join("kept.err")).unwrap().starts_with(b"a\0b\xff\n"));
     let id = engine.sh("docker inspect -f '{{.Id}}' talk").ok();
     let folder = engine.dir.join("data/containers").join(id.trim()).join("local-logs");
-    assert!(folder.join("container.log.1").exists(), "rotated");
+    assert!(folder.join("container.log.2.gz").exists(), "rotated and packed");
     assert_eq!(engine.sh("docker inspect -f '{{.LogPath}}' talk").ok().trim(), "");
     assert!(engine.sh("docker logs --details --tail 1 talk").ok().starts_with("who=me no newline"));
     engine.sh("docker run -d --name follow --log-driver local bb sh -c 'echo one; cat /dev/zero | head -c 1; sleep 600'").ok();
@@ -48,13 +48,15 @@ fn dockerd_reads_what_pintle_wrote() {
         engine.busybox("bb");
     }
     let script = SCRIPT.replace('\'', "'\\''");
-    ours.sh(&format!("docker run --name talk --log-driver local bb sh -c '{script}' >/dev/null 2>&1")).ok();
-    theirs.sh("docker run --name talk --log-driver local bb true").ok();
-    let file = |engine: &Engine| {
+    let run = "docker run --name talk --log-driver local --log-opt max-size=4k --log-opt max-file=20 bb";
+    ours.sh(&format!("{run} sh -c '{script}; sleep 1' >/dev/null 2>&1")).ok();
+    theirs.sh(&format!("{run} true")).ok();
+    let folder = |engine: &Engine| {
         let id = engine.sh("docker inspect -f '{{.Id}}' talk").ok();
-        engine.dir.join("data/containers").join(id.trim()).join("local-logs/container.log")
+        engine.dir.join("data/containers").join(id.trim()).join("local-logs")
     };
-    fs::copy(file(&ours), file(&theirs)).unwrap();
+    assert!(folder(&ours).join("container.log.2.gz").exists(), "rotated and packed");
+    ours.sh(&format!("cp {}/* {}", folder(&ours).display(), folder(&theirs).display())).ok();
     let read = |engine: &Engine| {
         engine.sh("docker logs talk >read.out 2>read.err").ok();
         (fs::read(engine.dir.join("read.out")).unwrap(), fs::read(engine.dir.join("read.err")).unwrap())
@@ -65,6 +67,51 @@ fn dockerd_reads_what_pintle_wrote() {
     let out = out.strip_suffix(&long[..]).expect("the long line, whole");
     let their_out = their_out.strip_suffix(&[&long[..40_000], b"no newline"].concat()[..]).expect("the same");
     assert!(out == their_out && err == their_err, "the two engines read the same file alike");
+}
+
+#[test]
+fn rotated_files_are_packed_and_no_reader_misses_a_line() {
+    let engine = Engine::pintle();
+    engine.busybox("bb");
+    let options = "--log-opt max-size=64k --log-opt max-file=50 --log-opt compress=true";
+    let lines: String = (1..=20_000).map(|n| format!("line {n}\n")).collect();
+    for driver in ["json-file", "local"] {
+        let script = "while [ ! -e /go ]; do sleep 0.1; done; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done";
+        engine
+            .sh(&format!("docker run -d --name {driver} --log-driver {driver} {options} bb sh -c '{script}'"))
+            .ok();
+        // Who follows reads while files are rotated and packed.
+        let seen = engine.dir.join(format!("{driver}.seen"));
+        engine
+            .sh(&format!(
+                "docker logs -f {driver} >{} & docker exec {driver} touch /go && docker wait {driver} && wait $!",
+                seen.display()
+            ))
+            .ok();
+        assert!(fs::read_to_string(&seen).unwrap() == lines, "{driver}: who followed");
+        assert!(
+            engine.sh(&format!("docker logs {driver}")).stdout == lines,
+            "{driver}: who reads afterwards"
+        );
+        assert_eq!(engine.sh(&format!("docker logs --tail 15000 {driver} | head -n 1")).ok(), "line 5001");
+        let id = engine.sh(&format!("docker inspect -f '{{{{.Id}}}}' {driver}")).ok();
+        let folder = engine.dir.join("data/containers").join(id.trim());
+        let names =
+            engine.sh(&format!("find {} -name '*log*' -type f -printf '%f\\n'", folder.display())).ok();
+        assert!(names.lines().filter(|name| name.ends_with(".gz")).count() > 5, "{names}");
+        assert!(!names.lines().any(|name| name.ends_with(".new")), "{names}");
+        engine.sh(&format!("docker rm {driver}")).ok();
+    }
+    for (option, why) in [
+        (
+            "json-file --log-opt compress=true",
+            "compress cannot be true when max-file is less than 2 or max-size is not set",
+        ),
+        ("local --log-opt max-file=1", "compression cannot be enabled when max file count is 1"),
+    ] {
+        let refused = engine.sh(&format!("docker create --log-driver {option} bb true")).fails();
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 /// A log plugin in Python: appends each line that it gets to `lines`. With a file `mute` it starts streams and never

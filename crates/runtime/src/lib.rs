@@ -30,6 +30,7 @@ pub mod init;
 pub mod oci;
 mod plan;
 pub mod quota;
+mod rotated;
 mod runtime;
 pub mod seccomp;
 pub mod shim;
@@ -40,6 +41,7 @@ mod task;
 pub use error::{ErrorKind, RuntimeError};
 pub use external::{Binary, Chosen, Demand, Features, Known, Need};
 pub use libcontainer::oci_spec;
+pub use rotated::{FileId, Origin};
 pub use runtime::{Options, Runtime};
 pub use task::{
     Attach, Exec, ExecConfig, ExitStatus, LogFile, LogFormat, Seccomp, Stats, Status, Task, TaskConfig,

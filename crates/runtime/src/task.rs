@@ -98,6 +98,9 @@ pub struct LogFile {
     pub max_size: Option<u64>,
     /// How many files to keep, the live one included; below 2 the one file is emptied instead.
     pub max_files: u32,
+    /// Whether rotated files are packed: `<path>.1.gz`, `<path>.2.gz` …
+    #[serde(default)]
+    pub compress: bool,
     /// Docker's `attrs` object, written into each line when not empty.
     #[serde(default)]
     pub attrs: BTreeMap<String, String>,

@@ -76,8 +76,7 @@ pub(super) fn hides(spec: &ContainerSpec) -> bool {
     // What is kept of `none` is for other drivers.
     spec.log.driver == "none"
         || is_delivered(spec)
-            && disabled
-                .is_some_and(|value| matches!(value.as_str(), "true" | "1" | "t" | "TRUE" | "True" | "T"))
+            && disabled.is_some_and(|value| flag("cache-disabled", value).unwrap_or_default())
 }
 
 /// Where and how output is kept; `None` keeps nothing.
@@ -102,7 +101,8 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
     if driver == "local" || delivered {
         file = LogFile { max_size: Some(20 << 20), max_files: 5, format: LogFormat::Local, ..file };
     }
-    let mut compress = false;
+    // What waits for a driver is read once, and soon.
+    let mut compress = driver == "local";
     for (key, value) in &spec.log.options {
         match key.as_str() {
             "cache-max-size" if delivered => file.max_size = size(key, value)?,
@@ -114,6 +114,7 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
                     ))
                 })?;
             }
+            "cache-compress" if delivered => compress = flag(key, value)?,
             "mode" | "max-buffer-size" => {}
             // What a driver's options mean it says itself.
             _ if delivered => {}
@@ -147,14 +148,7 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
                     file.attrs.insert("tag".to_owned(), value.clone());
                 }
             }
-            "compress" => {
-                let on: bool = value.parse().map_err(|_| {
-                    EngineError::invalid(format!(
-                        "invalid log opt compress: {value:.100}: must be true or false"
-                    ))
-                })?;
-                compress = on;
-            }
+            "compress" => compress = flag(key, value)?,
             "labels-regex" => {
                 let wanted = pattern(key, value)?;
                 let labels = spec.labels.iter().filter(|(name, _)| wanted.is_match(name));
@@ -171,9 +165,17 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
             }
         }
     }
-    if file.max_size.is_none() && (file.max_files > 1 || compress) {
-        return Err(EngineError::invalid("compress and max-file cannot be used when max-size is not set"));
+    // Docker's words.
+    if driver == "local" && compress && file.max_files < 2 {
+        return Err(EngineError::invalid("compression cannot be enabled when max file count is 1"));
     }
+    let rotates = file.max_size.is_some() && file.max_files > 1;
+    if driver == "json-file" && compress && !rotates {
+        return Err(EngineError::invalid(
+            "compress cannot be true when max-file is less than 2 or max-size is not set",
+        ));
+    }
+    file.compress = compress && rotates;
     Ok(Some(file))
 }
 
@@ -192,6 +194,17 @@ fn mode(spec: &ContainerSpec) -> Result<(), EngineError> {
         size("max-buffer-size", value)?;
     }
     Ok(())
+}
+
+/// Go's spellings of true and false.
+fn flag(option: &str, text: &str) -> Result<bool, EngineError> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => {
+            Err(EngineError::invalid(format!("invalid log opt {option}: {text:.100}: must be true or false")))
+        }
+    }
 }
 
 fn pattern(option: &str, text: &str) -> Result<regex::Regex, EngineError> {
@@ -259,13 +272,23 @@ mod tests {
         spec.log.options = [("max-file".to_owned(), "2".to_owned())].into();
         let file = log_file(&spec, "/l".into()).unwrap().unwrap();
         assert_eq!((file.format, file.max_size, file.max_files), (LogFormat::Local, Some(20 << 20), 2));
+        assert!(file.compress, "as Docker's does");
+        spec.log.options = [("max-file".to_owned(), "1".to_owned())].into();
+        let error = log_file(&spec, "/l".into()).unwrap_err();
+        assert_eq!(error.message, "compression cannot be enabled when max file count is 1");
+        spec.log.options.insert("compress".to_owned(), "F".to_owned());
+        assert!(!log_file(&spec, "/l".into()).unwrap().unwrap().compress);
+        spec.log.driver = "syslog".into();
+        for (value, expected) in [("0", false), ("1", true)] {
+            spec.log.options = [("cache-compress".to_owned(), value.to_owned())].into();
+            assert_eq!(log_file(&spec, "/l".into()).unwrap().unwrap().compress, expected);
+        }
         spec.log.driver = String::new();
         for (key, value) in [
             ("max-size", "x"),
             ("max-size", "0"),
             ("max-file", "0"),
             ("bogus", "1"),
-            ("max-file", "2"),
             ("compress", "true"),
             ("compress", "perhaps"),
             ("mode", "sometimes"),

@@ -1,4 +1,4 @@
-//! A container's output on disk: gathered, written, rotated, in whatever format.
+//! A container's output on disk: gathered, written, rotated, packed, in whatever format.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::jsonlog::JsonLog;
 use super::locallog::LocalLog;
+use super::packing::{Packing, packed};
 use crate::task::{LogFile, LogFormat};
 
 /// Docker's piece size.
@@ -46,18 +47,29 @@ impl Log {
 
     /// Writes what is gathered.
     pub(super) fn flush(&mut self) {
-        match self {
-            Self::Json(log) => log.journal.flush(),
-            Self::Local(log) => log.journal.flush(),
-        }
+        self.journal().flush();
     }
 
     /// Whether [`Log::flush`] would write anything.
     pub(super) fn is_dirty(&self) -> bool {
-        match self {
-            Self::Json(log) => log.journal.is_dirty(),
-            Self::Local(log) => log.journal.is_dirty(),
-        }
+        let (Self::Json(JsonLog { journal, .. }) | Self::Local(LocalLog { journal, .. })) = self;
+        journal.is_dirty()
+    }
+
+    /// Packs a piece of what was rotated.
+    pub(super) fn pack(&mut self) {
+        self.journal().pack();
+    }
+
+    /// Whether [`Log::pack`] would pack anything.
+    pub(super) fn is_packing(&self) -> bool {
+        let (Self::Json(JsonLog { journal, .. }) | Self::Local(LocalLog { journal, .. })) = self;
+        journal.is_packing()
+    }
+
+    fn journal(&mut self) -> &mut Journal {
+        let (Self::Json(JsonLog { journal, .. }) | Self::Local(LocalLog { journal, .. })) = self;
+        journal
     }
 }
 
@@ -71,12 +83,24 @@ pub(super) struct Journal {
     lost: u64,
     /// The file ends in a part of a record.
     torn: bool,
+    unpacked: Unpacked,
+}
+
+/// What is to be packed: of the rotated files only the youngest can be plain.
+#[derive(Default)]
+enum Unpacked {
+    #[default]
+    Nothing,
+    /// It waits until the live file has a record, by which the numbers of records go on.
+    Waits,
+    Begun(Box<Packing>),
 }
 
 impl Journal {
     pub(super) fn open(config: LogFile) -> io::Result<Self> {
         let (file, size) = open(&config.path)?;
-        Ok(Self { config, file: Some(file), size, pending: Vec::new(), lost: 0, torn: false })
+        let unpacked = if config.compress { Unpacked::Waits } else { Unpacked::Nothing };
+        Ok(Self { config, file: Some(file), size, pending: Vec::new(), lost: 0, torn: false, unpacked })
     }
 
     /// Where the next record begins, and what to append it to.
@@ -148,26 +172,66 @@ impl Journal {
         }
     }
 
-    fn rotate(&mut self) {
-        let path = &self.config.path;
-        let numbered = |n: u32| -> PathBuf {
-            let mut name = path.as_os_str().to_owned();
-            name.push(format!(".{n}"));
-            PathBuf::from(name)
+    fn is_packing(&self) -> bool {
+        match self.unpacked {
+            Unpacked::Nothing => false,
+            Unpacked::Waits => self.size > 0 && self.pending.is_empty(),
+            Unpacked::Begun(_) => true,
+        }
+    }
+
+    fn pack(&mut self) {
+        if self.is_packing() {
+            self.pack_piece();
+        }
+    }
+
+    fn pack_piece(&mut self) {
+        let packed = match std::mem::take(&mut self.unpacked) {
+            Unpacked::Nothing => return,
+            Unpacked::Waits => Packing::begin(self.numbered(1)),
+            Unpacked::Begun(packing) => (*packing).step(),
         };
-        let rotated: io::Result<()> = if self.config.max_files < 2 {
+        match packed {
+            Ok(Some(more)) => self.unpacked = Unpacked::Begun(Box::new(more)),
+            Ok(None) => {}
+            Err(error) => eprintln!("packing {}: {error}", self.numbered(1).display()),
+        }
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = self.config.path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    }
+
+    /// The oldest file goes, and each of the others gets the next number. Readers know by the gap that this is under way.
+    fn shift(&self) -> io::Result<()> {
+        let oldest = self.numbered(self.config.max_files.saturating_sub(1));
+        for gone in [packed(&oldest), oldest] {
+            allow_missing(fs::remove_file(gone))?;
+        }
+        for number in (1..self.config.max_files.saturating_sub(1)).rev() {
+            let (from, to) = (self.numbered(number), self.numbered(number + 1));
+            allow_missing(fs::rename(packed(&from), packed(&to)))?;
+            allow_missing(fs::rename(from, to))?;
+        }
+        fs::rename(&self.config.path, self.numbered(1))
+    }
+
+    fn rotate(&mut self) {
+        while !matches!(self.unpacked, Unpacked::Nothing) {
+            self.pack_piece();
+        }
+        let path = &self.config.path;
+        let rotated = if self.config.max_files < 2 {
             self.file.as_ref().map_or(Ok(()), |file| file.set_len(0))
         } else {
-            (|| {
-                for n in (1..self.config.max_files.saturating_sub(1)).rev() {
-                    match fs::rename(numbered(n), numbered(n + 1)) {
-                        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                        _ => {}
-                    }
-                }
-                fs::rename(path, numbered(1))
-            })()
+            self.shift()
         };
+        if self.config.compress {
+            self.unpacked = Unpacked::Waits;
+        }
         if let Err(error) = rotated {
             eprintln!("rotating {}: {error}", path.display());
         }
@@ -178,6 +242,10 @@ impl Journal {
     }
 }
 
+fn allow_missing(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
 fn open(path: &Path) -> io::Result<(File, u64)> {
     let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
     let size = file.metadata()?.len();
@@ -186,6 +254,8 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -223,5 +293,68 @@ mod tests {
                 LogFormat::Local => assert!(!found(b"tor")),
             }
         }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn unpack(path: &Path) -> String {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn rotated_files_are_packed_when_there_is_time_or_when_the_next_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.log");
+        let config = LogFile {
+            path: path.clone(),
+            max_size: Some(500),
+            max_files: 4,
+            compress: true,
+            ..LogFile::default()
+        };
+        let mut log = Log::open(config.clone()).unwrap();
+        for n in 0..100 {
+            log.take(0, format!("line number {n}\n").as_bytes());
+        }
+        log.flush();
+        // Nobody had time for the youngest.
+        assert_eq!(names(dir.path()), ["c.log", "c.log.1", "c.log.2.gz", "c.log.3.gz"]);
+        let oldest = unpack(&dir.path().join("c.log.3.gz"));
+        while log.is_packing() {
+            log.pack();
+        }
+        assert_eq!(names(dir.path()), ["c.log", "c.log.1.gz", "c.log.2.gz", "c.log.3.gz"]);
+        assert_eq!(oldest, unpack(&dir.path().join("c.log.3.gz")));
+        let all: String =
+            [3, 2, 1].iter().map(|n| unpack(&dir.path().join(format!("c.log.{n}.gz")))).collect();
+        let all = all + &fs::read_to_string(&path).unwrap();
+        let numbers: Vec<u32> = all
+            .lines()
+            .map(|line| line.split("number ").nth(1).unwrap().split('\\').next().unwrap().parse().unwrap())
+            .collect();
+        let first = numbers[0];
+        assert!(first > 0 && numbers == (first..100).collect::<Vec<_>>(), "{numbers:?}");
+
+        // A shim that died while it packed: the next one does it again.
+        log.take(0, &[b'x'; 1000]);
+        log.take(0, b"\nmore\n");
+        log.flush();
+        log.pack();
+        assert!(names(dir.path()).contains(&"c.log.1.gz.new".to_owned()));
+        drop(log);
+        let mut log = Log::open(config).unwrap();
+        while log.is_packing() {
+            log.pack();
+        }
+        assert_eq!(names(dir.path()), ["c.log", "c.log.1.gz", "c.log.2.gz", "c.log.3.gz"]);
     }
 }

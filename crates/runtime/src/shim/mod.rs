@@ -25,6 +25,7 @@ mod jsonlog;
 mod late;
 mod launch;
 mod locallog;
+mod packing;
 mod poller;
 mod process;
 mod program;

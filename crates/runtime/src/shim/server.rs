@@ -125,10 +125,11 @@ impl Server {
                     continue;
                 }
             };
-            if ready.is_empty()
-                && let Some(log) = self.processes.get_mut(&INIT).and_then(|init| init.log.as_mut())
-            {
-                log.flush();
+            if let Some(log) = self.processes.get_mut(&INIT).and_then(|init| init.log.as_mut()) {
+                if ready.is_empty() {
+                    log.flush();
+                }
+                log.pack();
             }
             for (source, flags) in ready {
                 match source {
@@ -148,7 +149,7 @@ impl Server {
 
     fn timeout(&self) -> Option<Duration> {
         let init = self.processes.get(&INIT);
-        if init.and_then(|init| init.log.as_ref()).is_some_and(Log::is_dirty) {
+        if init.and_then(|init| init.log.as_ref()).is_some_and(|log| log.is_dirty() || log.is_packing()) {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();

@@ -46,8 +46,10 @@ impl LogDrivers {
         if !log.options.is_empty() {
             self.check_options(&log)?;
             if log_options::is_kept(&log.driver) {
-                // A container may bring the one option that others need.
-                log.options.entry("max-size".to_owned()).or_insert_with(|| "1m".to_owned());
+                // A container may bring the options that others need.
+                for (key, value) in [("max-size", "1m"), ("max-file", "2")] {
+                    log.options.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+                }
             }
             log_options::log_file(&ContainerSpec { log, ..ContainerSpec::default() }, PathBuf::new())?;
         }

@@ -3,30 +3,28 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-use pintle_runtime::LogFormat;
+use pintle_runtime::{FileId, LogFormat};
 use serde::{Deserialize, Serialize};
 
-use super::records;
+use super::{
+    records,
+    segments::{Segment, open_all},
+};
 
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
 /// A record longer than this is not one of ours: it is dropped.
 const LONGEST: usize = 4 << 20;
-/// More rotated files than this are not looked for.
-const MOST_FILES: u32 = 1000;
-/// A rotation takes a moment, longer if its process is kept from running. One that takes this long was broken off.
-const LONGEST_ROTATION: Duration = Duration::from_secs(2);
 
 /// Where reading stopped: behind so many bytes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
-    pub device: u64,
-    pub inode: u64,
+    #[serde(flatten)]
+    pub file: FileId,
     pub offset: u64,
 }
 
@@ -36,8 +34,8 @@ pub(super) struct Reader {
     path: PathBuf,
     format: LogFormat,
     /// Still to be read, the next one last.
-    pending: Vec<File>,
-    current: Option<File>,
+    pending: Vec<Segment>,
+    current: Option<Segment>,
     /// The beginning of a record whose end is not there yet.
     partial: Vec<u8>,
     dropping: bool,
@@ -46,11 +44,10 @@ pub(super) struct Reader {
 /// How many bytes a reader that stopped at `position` has before it.
 pub(super) fn behind(path: &Path, position: Option<Position>) -> io::Result<u64> {
     let mut bytes = 0;
-    for file in open_all(path)? {
-        let facts = file.metadata()?;
-        bytes += facts.len();
+    for segment in open_all(path)? {
+        bytes += segment.length()?;
         if let Some(position) = position
-            && (facts.dev(), facts.ino()) == (position.device, position.inode)
+            && segment.id.is(&position.file)
         {
             return Ok(bytes.saturating_sub(position.offset));
         }
@@ -76,7 +73,8 @@ impl Reader {
         if let Some(lines) = tail {
             let mut left = lines;
             let mut keep = files.len();
-            for (at, file) in files.iter_mut().enumerate() {
+            for (at, segment) in files.iter_mut().enumerate() {
+                let file = segment.content()?;
                 left = match format {
                     LogFormat::Json => seek_to_tail(file, left)?,
                     LogFormat::Local => records::seek_to_tail(file, left)?,
@@ -99,19 +97,16 @@ impl Reader {
         let mut reader = Self::open(path, format, None)?;
         let Some(position) = position else { return Ok(reader) };
         let mut older = Vec::new();
-        let mut files: Vec<File> = reader.pending.drain(..).chain(reader.current.take()).collect();
+        let mut files: Vec<Segment> = reader.pending.drain(..).chain(reader.current.take()).collect();
         // The next one to read is the last.
-        while let Some(mut file) = files.pop() {
-            let facts = file.metadata()?;
-            if (facts.dev(), facts.ino()) == (position.device, position.inode)
-                && facts.len() >= position.offset
-            {
-                file.seek(SeekFrom::Start(position.offset))?;
-                reader.current = Some(file);
+        while let Some(mut segment) = files.pop() {
+            if segment.id.is(&position.file) && segment.length()? >= position.offset {
+                segment.content()?.seek(SeekFrom::Start(position.offset))?;
+                reader.current = Some(segment);
                 reader.pending = files;
                 return Ok(reader);
             }
-            older.push(file);
+            older.push(segment);
         }
         older.reverse();
         reader.current = older.pop();
@@ -122,24 +117,23 @@ impl Reader {
     /// Behind the last record that was read.
     pub fn position(&mut self) -> io::Result<Option<Position>> {
         let Some(current) = &mut self.current else { return Ok(None) };
-        let facts = current.metadata()?;
-        let offset = current.stream_position()?.saturating_sub(self.partial.len() as u64);
-        Ok(Some(Position { device: facts.dev(), inode: facts.ino(), offset }))
+        let offset = current.content()?.stream_position()?.saturating_sub(self.partial.len() as u64);
+        Ok(Some(Position { file: current.id, offset }))
     }
 
     /// The next complete lines.
     pub fn read(&mut self) -> io::Result<Read1> {
         let mut buffer = vec![0; CHUNK];
         loop {
-            let Some(file) = &mut self.current else {
-                match File::open(&self.path) {
-                    Ok(file) => self.current = Some(file),
+            let Some(current) = &mut self.current else {
+                match Segment::plain(&self.path) {
+                    Ok(live) => self.current = Some(live),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Read1::End),
                     Err(error) => return Err(error),
                 }
                 continue;
             };
-            let count = file.read(&mut buffer)?;
+            let count = current.content()?.read(&mut buffer)?;
             if count > 0 {
                 let bytes = buffer.get(..count).unwrap_or_default();
                 let lines = match self.format {
@@ -161,7 +155,7 @@ impl Reader {
         }
     }
 
-    fn move_to(&mut self, next: File) {
+    fn move_to(&mut self, next: Segment) {
         // A line does not go on in another file: what is half is lost.
         self.partial.clear();
         self.dropping = false;
@@ -173,27 +167,28 @@ impl Reader {
     /// look and the rotation may be any amount.
     fn follow(&mut self) -> io::Result<bool> {
         let Some(current) = &mut self.current else { return Ok(false) };
-        let ours = current.metadata()?;
+        let ours = current.id;
         let live = match std::fs::metadata(&self.path) {
             Ok(live) => live,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        if same(&ours, &live) {
-            let truncated = current.stream_position()? > ours.len();
+        if ours.is(&FileId::of(&live)) {
+            let file = current.content()?;
+            let truncated = file.stream_position()? > live.len();
             if truncated {
-                current.seek(SeekFrom::Start(0))?;
+                file.seek(SeekFrom::Start(0))?;
                 self.partial.clear();
                 self.dropping = false;
             }
             return Ok(truncated);
         }
         // Rotated, perhaps more than once: go on behind our file, or with all there is if it is gone.
-        for file in open_all(&self.path)? {
-            if same(&file.metadata()?, &ours) {
+        for segment in open_all(&self.path)? {
+            if segment.id.is(&ours) {
                 break;
             }
-            self.pending.push(file);
+            self.pending.push(segment);
         }
         Ok(!self.pending.is_empty())
     }
@@ -241,64 +236,6 @@ impl Reader {
     }
 }
 
-fn same(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
-    a.ino() == b.ino() && a.dev() == b.dev()
-}
-
-/// The live file and the rotated ones, newest first. Waits for the end of a rotation that is under way.
-fn open_all(path: &Path) -> io::Result<Vec<File>> {
-    let begun = Instant::now();
-    loop {
-        let (files, settled) = look(path)?;
-        if settled || begun.elapsed() > LONGEST_ROTATION {
-            return Ok(files.into_iter().map(|(_, file)| file).collect());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// The files that have their numbers now, and whether they all had them at one and the same moment.
-///
-/// A rotation renames the oldest file first, so it is seen as a number that is missing while the next one is there;
-/// and since no file gets a lower number again, one that still has its number has had it all the while.
-fn look(path: &Path) -> io::Result<(Vec<(PathBuf, File)>, bool)> {
-    let mut files: Vec<(PathBuf, File)> = Vec::new();
-    let mut settled = true;
-    for number in 0..MOST_FILES {
-        let name = numbered(path, number);
-        match File::open(&name) {
-            Ok(file) => files.push((name, file)),
-            // A live file that is not there yet is found later, by following.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !numbered(path, number + 1).exists() {
-                    break;
-                }
-                settled = false;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    for (name, file) in &files {
-        settled &= match std::fs::metadata(name) {
-            Ok(now) => same(&file.metadata()?, &now),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
-        };
-    }
-    Ok((files, settled))
-}
-
-/// The name of a rotated file, or of the live one for 0.
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    if number == 0 {
-        return path.to_owned();
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
-}
-
 /// Seeks to the start of the last `lines` complete lines and says how many are missing. At most as many bytes
 /// as those lines have are read.
 fn seek_to_tail(file: &mut File, lines: usize) -> io::Result<usize> {
@@ -340,11 +277,14 @@ fn scan_back(file: &File, length: u64, wanted: usize) -> io::Result<(usize, Opti
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write};
+    use std::{fs, io::Write, time::Duration};
 
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::segments::{look, numbered, packed},
+        *,
+    };
 
     fn append(path: &Path, text: &str) {
         fs::OpenOptions::new()
@@ -358,8 +298,11 @@ mod tests {
 
     fn rotate(path: &Path, files: u32) {
         for number in (1..files).rev() {
-            let from = if number == 1 { path.to_owned() } else { numbered(path, number - 1) };
-            let _ = fs::rename(from, numbered(path, number));
+            let (from, to) = (numbered(path, number - 1), numbered(path, number));
+            if number > 1 {
+                let _ = fs::rename(packed(&from), packed(&to));
+            }
+            let _ = fs::rename(from, to);
         }
         append(path, "");
     }
@@ -468,6 +411,68 @@ mod tests {
         assert!(drain(&mut reader) == many + "2\n");
     }
 
+    /// Packs a rotated file as the shim does.
+    fn pack(path: &Path, number: u32) {
+        let plain = numbered(path, number);
+        let origin = pintle_runtime::Origin::of(&fs::metadata(&plain).unwrap());
+        let packed = File::create(packed(&plain)).unwrap();
+        let builder = flate2::GzBuilder::new().extra(serde_json::to_vec(&origin).unwrap());
+        let mut packed = builder.write(packed, flate2::Compression::fast());
+        packed.write_all(&fs::read(&plain).unwrap()).unwrap();
+        packed.finish().unwrap();
+        fs::remove_file(plain).unwrap();
+    }
+
+    #[test]
+    fn a_place_in_a_file_that_was_packed_since_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l");
+        append(&path, "1\n2\n");
+        let mut reader = Reader::open(&path, LogFormat::Json, None).unwrap();
+        assert_eq!(drain(&mut reader), "1\n2\n");
+        let place = reader.position().unwrap();
+        append(&path, "3\n");
+        for n in 4..7 {
+            // The file system gives the numbers of files that went to those that come.
+            rotate(&path, 9);
+            pack_all(&path);
+            append(&path, &format!("{n}\n"));
+        }
+        assert_eq!(drain(&mut Reader::resume(&path, LogFormat::Json, place).unwrap()), "3\n4\n5\n6\n");
+        assert_eq!(drain(&mut reader), "3\n4\n5\n6\n");
+        assert_eq!(behind(&path, place).unwrap(), 8);
+        assert_eq!(behind(&path, reader.position().unwrap()).unwrap(), 0);
+        assert_eq!(drain(&mut Reader::open(&path, LogFormat::Json, Some(2)).unwrap()), "5\n6\n");
+        // Noted by an engine that knew nothing of when files were made.
+        let place = place.map(|at| Position { file: FileId { born: None, ..at.file }, ..at });
+        assert_eq!(drain(&mut Reader::resume(&path, LogFormat::Json, place).unwrap()), "3\n4\n5\n6\n");
+    }
+
+    #[test]
+    fn of_a_damaged_file_everything_before_the_damage_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l");
+        let lines: String = (0..5000).map(|n| format!("{n}\n")).collect();
+        append(&path, &lines);
+        rotate(&path, 3);
+        append(&path, "live\n");
+        pack_all(&path);
+        let packed = dir.path().join("l.1.gz");
+        let half = fs::metadata(&packed).unwrap().len() / 2;
+        fs::OpenOptions::new().write(true).open(&packed).unwrap().set_len(half).unwrap();
+        let read = drain(&mut Reader::open(&path, LogFormat::Json, None).unwrap());
+        assert!(
+            read.starts_with("0\n1\n2\n") && read.ends_with("live\n") && read.len() < lines.len(),
+            "{read}"
+        );
+    }
+
+    fn pack_all(path: &Path) {
+        for number in (1..9).filter(|number| numbered(path, *number).exists()) {
+            pack(path, number);
+        }
+    }
+
     #[test]
     fn a_log_that_outran_us_is_read_from_what_is_left() {
         let dir = tempfile::tempdir().unwrap();
@@ -531,7 +536,7 @@ mod tests {
 
         #[test]
         fn reading_at_any_time_loses_and_repeats_nothing(
-            steps in proptest::collection::vec((0u8..4, "[a-z]{1,5}"), 0..60),
+            steps in proptest::collection::vec((0u8..5, "[a-z]{1,5}"), 0..60),
         ) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("l");
@@ -545,6 +550,7 @@ mod tests {
                         want.push_str(&format!("{text}\n"));
                     }
                     2 => rotate(&path, 100),
+                    3 if numbered(&path, 1).exists() => pack(&path, 1),
                     _ => got.push_str(&drain(&mut reader)),
                 }
             }

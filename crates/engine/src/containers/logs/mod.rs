@@ -8,6 +8,7 @@ mod line;
 mod opening;
 mod progress;
 mod records;
+mod segments;
 mod watch;
 
 use std::path::Path;
