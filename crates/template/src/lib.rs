@@ -11,6 +11,7 @@ mod ast;
 mod eval;
 mod functions;
 mod lexer;
+pub mod log;
 mod parser;
 mod print;
 mod printf;

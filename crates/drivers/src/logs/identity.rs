@@ -1,8 +1,12 @@
 //! Whose lines they are: the tag, and the labels and variables that go along.
 
 use pintle_contract::{DriverError, log::LogInfo};
-use pintle_template::{MissingKey, Template};
-use serde_json::{Value, json};
+pub(super) use pintle_template::log::short;
+use pintle_template::{
+    MissingKey, Template,
+    log::{self, Chosen, Whose},
+};
+use serde_json::Value;
 
 use super::options::Options;
 
@@ -14,12 +18,7 @@ pub(super) fn check(options: &Options<'_>) -> Result<(), DriverError> {
     if let Some(tag) = options.text("tag") {
         Template::parse(tag).map_err(|error| options.bad("tag", tag, &error.to_string()))?;
     }
-    for key in ["labels-regex", "env-regex"] {
-        if let Some(text) = options.text(key) {
-            regex::Regex::new(text).map_err(|error| options.bad(key, text, &error.to_string()))?;
-        }
-    }
-    Ok(())
+    chosen(options).map(drop)
 }
 
 /// The tag of a container's lines.
@@ -40,23 +39,15 @@ pub(super) fn fill(
 }
 
 fn facts(info: &LogInfo) -> Value {
-    json!({
-        "ID": short(&info.id),
-        "FullID": info.id,
-        "Name": name(info),
-        "ImageID": short(&info.image_id),
-        "ImageFullID": info.image_id,
-        "ImageName": info.image_name,
-        "Command": command(info),
-        "DaemonName": "docker",
-        "Hostname": hostname(),
-    })
-}
-
-/// The first twelve digits of an id.
-pub(super) fn short(id: &str) -> &str {
-    let digits = id.strip_prefix("sha256:").unwrap_or(id);
-    digits.get(..12).unwrap_or(digits)
+    let whose = Whose {
+        id: &info.id,
+        name: &info.name,
+        image_id: &info.image_id,
+        image_name: &info.image_name,
+        command: &command(info),
+        hostname: &hostname(),
+    };
+    whose.facts()
 }
 
 /// The container's name without its slash.
@@ -66,9 +57,7 @@ pub(super) fn name(info: &LogInfo) -> &str {
 
 /// Program and arguments.
 pub(super) fn command(info: &LogInfo) -> String {
-    let words: Vec<&str> =
-        std::iter::once(info.entrypoint.as_str()).chain(info.args.iter().map(String::as_str)).collect();
-    words.join(" ")
+    log::command(&info.entrypoint, &info.args)
 }
 
 /// This host's name.
@@ -81,29 +70,12 @@ pub(super) fn attributes(
     options: &Options<'_>,
     info: &LogInfo,
 ) -> Result<Vec<(String, String)>, DriverError> {
-    let pattern = |key: &str| match options.text(key) {
-        None => Ok(None),
-        Some(text) => {
-            regex::Regex::new(text).map(Some).map_err(|error| options.bad(key, text, &error.to_string()))
-        }
-    };
-    let listed = |key: &str, name: &str| {
-        options.text(key).is_some_and(|names| names.split(',').any(|wanted| wanted.trim() == name))
-    };
-    let (labels, variables) = (pattern("labels-regex")?, pattern("env-regex")?);
-    let mut found = Vec::new();
-    for (name, value) in &info.labels {
-        if listed("labels", name) || labels.as_ref().is_some_and(|pattern| pattern.is_match(name)) {
-            found.push((name.clone(), value.clone()));
-        }
-    }
-    for (name, value) in info.env.iter().filter_map(|variable| variable.split_once('=')) {
-        if listed("env", name) || variables.as_ref().is_some_and(|pattern| pattern.is_match(name)) {
-            found.retain(|(have, _)| have != name);
-            found.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    Ok(found)
+    Ok(chosen(options)?.of(&info.labels, &info.env))
+}
+
+fn chosen(options: &Options<'_>) -> Result<Chosen, DriverError> {
+    Chosen::parse(|key| options.text(key))
+        .map_err(|refused| options.bad(refused.key, &refused.value, &refused.why))
 }
 
 #[cfg(test)]

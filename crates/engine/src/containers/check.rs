@@ -53,7 +53,7 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<Vec<String>, EngineError> {
     mode("UTS", &spec.uts_mode, &["", "host"])?;
     mode("cgroup namespace", &spec.cgroupns_mode, &["", "private", "host"])?;
     mode("user namespace", &spec.userns_mode, &["", "host"])?;
-    super::log_options::log_file(spec, "/".into())?;
+    super::log_options::log_file(spec, None, "/".into())?;
     super::oci::check(spec)?;
     Ok(warnings)
 }

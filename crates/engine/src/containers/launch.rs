@@ -190,7 +190,7 @@ impl Shared {
                 if let Some(folder) = path.parent() {
                     std::fs::create_dir_all(folder).map_err(EngineError::from)?;
                 }
-                log_options::log_file(spec, path)?
+                log_options::log_file(spec, Some(&container), path)?
             }
             None => None,
         };

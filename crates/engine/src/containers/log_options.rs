@@ -3,8 +3,12 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use pintle_runtime::{LogFile, LogFormat};
+use pintle_template::{
+    MissingKey, Template,
+    log::{self, Chosen, Whose},
+};
 
-use super::{ContainerSpec, LogConfig};
+use super::{Container, ContainerSpec, LogConfig};
 use crate::EngineError;
 
 /// The file of a container's output below its own folder, and its format; `None` with the driver `none`.
@@ -79,8 +83,12 @@ pub(super) fn hides(spec: &ContainerSpec) -> bool {
             && disabled.is_some_and(|value| flag("cache-disabled", value).unwrap_or_default())
 }
 
-/// Where and how output is kept; `None` keeps nothing.
-pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<LogFile>, EngineError> {
+/// Where and how output is kept; `None` keeps nothing. Without a container it is only looked whether the options are good.
+pub(super) fn log_file(
+    spec: &ContainerSpec,
+    container: Option<&Container>,
+    path: PathBuf,
+) -> Result<Option<LogFile>, EngineError> {
     let driver = match spec.log.driver.as_str() {
         "" => "json-file",
         driver => driver,
@@ -127,41 +135,12 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
                         ))
                     })?;
             }
-            "labels" => {
-                for name in value.split(',') {
-                    if let Some(label) = spec.labels.get(name) {
-                        file.attrs.insert(name.to_owned(), label.clone());
-                    }
-                }
-            }
-            "env" => {
-                for name in value.split(',') {
-                    if let Some((_, set)) =
-                        spec.env.iter().filter_map(|v| v.split_once('=')).find(|(k, _)| *k == name)
-                    {
-                        file.attrs.insert(name.to_owned(), set.to_owned());
-                    }
-                }
-            }
-            "tag" => {
-                if !value.is_empty() {
-                    file.attrs.insert("tag".to_owned(), value.clone());
-                }
-            }
+            "labels" | "labels-regex" | "env" | "env-regex" | "tag" => {}
             "compress" => compress = flag(key, value)?,
-            "labels-regex" => {
-                let wanted = pattern(key, value)?;
-                let labels = spec.labels.iter().filter(|(name, _)| wanted.is_match(name));
-                file.attrs.extend(labels.map(|(name, label)| (name.clone(), label.clone())));
-            }
-            "env-regex" => {
-                let wanted = pattern(key, value)?;
-                let set = spec.env.iter().filter_map(|variable| variable.split_once('='));
-                let set = set.filter(|(name, _)| wanted.is_match(name));
-                file.attrs.extend(set.map(|(name, value)| (name.to_owned(), value.to_owned())));
-            }
             _ => {
-                return Err(EngineError::invalid(format!("unknown log opt '{key}' for {driver} log driver")));
+                // Docker's two drivers say it in two ways.
+                let whom = if driver == "local" { "log driver local" } else { "json-file log driver" };
+                return Err(EngineError::invalid(format!("unknown log opt '{key:.100}' for {whom}")));
             }
         }
     }
@@ -176,6 +155,12 @@ pub(super) fn log_file(spec: &ContainerSpec, path: PathBuf) -> Result<Option<Log
         ));
     }
     file.compress = compress && rotates;
+    file.attrs = match attributes(spec, container) {
+        Ok(attributes) => attributes,
+        // What it means there the driver says itself.
+        Err(_) if delivered => BTreeMap::new(),
+        Err(error) => return Err(error),
+    };
     Ok(Some(file))
 }
 
@@ -207,9 +192,32 @@ fn flag(option: &str, text: &str) -> Result<bool, EngineError> {
     }
 }
 
-fn pattern(option: &str, text: &str) -> Result<regex::Regex, EngineError> {
-    regex::Regex::new(text)
-        .map_err(|error| EngineError::invalid(format!("invalid log opt {option}: {text:.100}: {error}")))
+/// What stands beside each line in `docker logs --details`: the tag, if the user gave one, and labels and variables.
+fn attributes(
+    spec: &ContainerSpec,
+    container: Option<&Container>,
+) -> Result<BTreeMap<String, String>, EngineError> {
+    let option = |key: &str| spec.log.options.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    let refused = |key: &str, value: &str, why: &str| {
+        EngineError::invalid(format!("invalid log opt {key}: {value:.100}: {why}"))
+    };
+    let chosen = Chosen::parse(option).map_err(|error| refused(error.key, &error.value, &error.why))?;
+    let mut attributes: BTreeMap<String, String> = chosen.of(&spec.labels, &spec.env).into_iter().collect();
+    if let Some(tag) = option("tag") {
+        let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let command = container.map(|known| log::command(&known.path, &known.args)).unwrap_or_default();
+        let whose = container.map_or_else(Whose::default, |known| Whose {
+            id: &known.id,
+            name: &known.name,
+            image_id: &known.image_id,
+            image_name: &spec.image,
+            command: &command,
+            hostname: &hostname,
+        });
+        let filled = Template::parse(tag).and_then(|tag| tag.render(&whose.facts(), MissingKey::Error));
+        attributes.insert("tag".to_owned(), filled.map_err(|error| refused("tag", tag, &error.to_string()))?);
+    }
+    Ok(attributes)
 }
 
 /// `10m` and the like, in powers of two; `-1` means no limit.
@@ -253,6 +261,41 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_is_filled_when_its_container_is_known_and_what_a_plugin_means_by_it_is_its_own() {
+        let option = |driver: &str, tag: &str| ContainerSpec {
+            image: "nginx".to_owned(),
+            log: LogConfig {
+                driver: driver.to_owned(),
+                options: [("tag".to_owned(), tag.to_owned())].into(),
+            },
+            ..ContainerSpec::default()
+        };
+        let tag = |driver: &str, tag: &str| {
+            let spec = std::sync::Arc::new(option(driver, tag));
+            let container = Container {
+                id: "0123456789abcdef".to_owned(),
+                name: "web".to_owned(),
+                created: chrono::Utc::now(),
+                image_id: "sha256:1".to_owned(),
+                os: "linux".to_owned(),
+                spec,
+                path: "sh".to_owned(),
+                args: vec!["-c".to_owned()],
+                mounts: Default::default(),
+                life: crate::containers::Lifecycle::new(),
+            };
+            let file = log_file(&container.spec, Some(&container), "/l".into()).unwrap().unwrap();
+            file.attrs.get("tag").cloned()
+        };
+        for driver in ["json-file", "local", "shipper"] {
+            let filled = tag(driver, "{{.ID}}/{{.Name}}/{{.ImageName}}/{{.Command}}");
+            assert_eq!(filled.as_deref(), Some("0123456789ab/web/nginx/sh -c"), "{driver}");
+        }
+        assert_eq!(tag("shipper", "{{range"), None);
+        log_file(&option("local", "{{range"), None, "/l".into()).unwrap_err();
+    }
+
+    #[test]
     fn log_options() {
         let mut spec = ContainerSpec::default();
         spec.log.options = [("max-size", "10m"), ("max-file", "3"), ("labels", "a,b"), ("env", "E")]
@@ -260,28 +303,28 @@ mod tests {
             .into();
         spec.labels.insert("a".into(), "1".into());
         spec.env = vec!["E=2=3".into()];
-        let file = log_file(&spec, "/l".into()).unwrap().unwrap();
+        let file = log_file(&spec, None, "/l".into()).unwrap().unwrap();
         assert_eq!((file.max_size, file.max_files), (Some(10 << 20), 3));
         assert_eq!(file.attrs, [("E", "2=3"), ("a", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         spec.log.options = [("labels-regex", "^a"), ("env-regex", "E|F"), ("mode", "non-blocking")]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into();
-        let file = log_file(&spec, "/l".into()).unwrap().unwrap();
+        let file = log_file(&spec, None, "/l".into()).unwrap().unwrap();
         assert_eq!(file.attrs, [("E", "2=3"), ("a", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         spec.log.driver = "local".into();
         spec.log.options = [("max-file".to_owned(), "2".to_owned())].into();
-        let file = log_file(&spec, "/l".into()).unwrap().unwrap();
+        let file = log_file(&spec, None, "/l".into()).unwrap().unwrap();
         assert_eq!((file.format, file.max_size, file.max_files), (LogFormat::Local, Some(20 << 20), 2));
         assert!(file.compress, "as Docker's does");
         spec.log.options = [("max-file".to_owned(), "1".to_owned())].into();
-        let error = log_file(&spec, "/l".into()).unwrap_err();
+        let error = log_file(&spec, None, "/l".into()).unwrap_err();
         assert_eq!(error.message, "compression cannot be enabled when max file count is 1");
         spec.log.options.insert("compress".to_owned(), "F".to_owned());
-        assert!(!log_file(&spec, "/l".into()).unwrap().unwrap().compress);
+        assert!(!log_file(&spec, None, "/l".into()).unwrap().unwrap().compress);
         spec.log.driver = "syslog".into();
         for (value, expected) in [("0", false), ("1", true)] {
             spec.log.options = [("cache-compress".to_owned(), value.to_owned())].into();
-            assert_eq!(log_file(&spec, "/l".into()).unwrap().unwrap().compress, expected);
+            assert_eq!(log_file(&spec, None, "/l".into()).unwrap().unwrap().compress, expected);
         }
         spec.log.driver = String::new();
         for (key, value) in [
@@ -294,9 +337,11 @@ mod tests {
             ("mode", "sometimes"),
             ("max-buffer-size", "1m"),
             ("labels-regex", "("),
+            ("tag", "{{.Name"),
+            ("tag", "{{.Nope}}"),
         ] {
             spec.log.options = [(key.to_owned(), value.to_owned())].into();
-            log_file(&spec, "/l".into()).unwrap_err();
+            log_file(&spec, None, "/l".into()).unwrap_err();
         }
     }
 }

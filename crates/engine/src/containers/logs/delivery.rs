@@ -294,7 +294,9 @@ impl<'a> Delivery<'a> {
     /// The entries, with a mark where lines are missing.
     fn batch(&mut self, entries: Vec<(LogEntry, Option<u64>)>, next: &mut u64) -> Vec<LogEntry> {
         let mut batch = Vec::new();
-        for (entry, sequence) in entries {
+        for (mut entry, sequence) in entries {
+            // They are what `docker logs --details` shows; which of them its lines have is each driver's own option.
+            entry.attributes.clear();
             let sequence = sequence.unwrap_or(*next);
             if sequence > *next {
                 let missing = sequence - *next;

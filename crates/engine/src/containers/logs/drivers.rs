@@ -51,7 +51,7 @@ impl LogDrivers {
                     log.options.entry(key.to_owned()).or_insert_with(|| value.to_owned());
                 }
             }
-            log_options::log_file(&ContainerSpec { log, ..ContainerSpec::default() }, PathBuf::new())?;
+            log_options::log_file(&ContainerSpec { log, ..ContainerSpec::default() }, None, PathBuf::new())?;
         }
         more.values().try_for_each(|log| self.check_options(log))
     }
