@@ -273,6 +273,7 @@ mod tests {
         let tag = |driver: &str, tag: &str| {
             let spec = std::sync::Arc::new(option(driver, tag));
             let container = Container {
+                updating: None,
                 id: "0123456789abcdef".to_owned(),
                 name: "web".to_owned(),
                 created: chrono::Utc::now(),
