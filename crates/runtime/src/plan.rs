@@ -117,7 +117,7 @@ fn for_the_shim(
         .transpose()
         .map_err(|e| RuntimeError::InvalidArgument(e.to_string()))?;
     if let Some(process) = config.process_mut() {
-        spec::widen(process, capabilities, filter.is_some());
+        spec::widen(process, capabilities, filter.is_some(), false);
     }
     Ok(filter)
 }

@@ -6,7 +6,9 @@ mod harness;
 use std::collections::HashSet;
 
 use harness::{House, exec, exec_run, patience, process};
-use pintle_runtime::oci_spec::runtime::{Capabilities, Capability, Mount, MountBuilder, User};
+use pintle_runtime::oci_spec::runtime::{
+    Capabilities, Capability, LinuxNamespace, LinuxNamespaceType, Mount, MountBuilder, User,
+};
 use pintle_runtime::{Seccomp, spec};
 
 const LOOK: &str =
@@ -260,4 +262,69 @@ async fn mounts_made_inside_a_shared_bind_appear_outside() {
     let _ = unmount(shared.join("inner"), rustix::mount::UnmountFlags::DETACH);
     unmount(&shared, rustix::mount::UnmountFlags::DETACH).unwrap();
     seen.unwrap();
+}
+
+/// A user namespace in which root is `100000` outside, held by a process that only waits.
+fn user_namespace() -> (std::process::Child, String) {
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-U", "sh", "-c", "echo; exec sleep 1000"]).stdout(std::process::Stdio::piped());
+    let mut holder = command.spawn().unwrap();
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{}/{map}", holder.id()), "0 100000 65536").unwrap();
+    }
+    let path = format!("/proc/{}/ns/user", holder.id());
+    (holder, path)
+}
+
+#[tokio::test]
+async fn an_exec_is_in_the_containers_user_namespace() {
+    let house = House::new();
+    let (mut holder, path) = user_namespace();
+    let mut config = house.shell("sleep 1000");
+    let linux = config.spec.linux_mut().as_mut().unwrap();
+    let mut namespaces = linux.namespaces().clone().unwrap();
+    let mut user = LinuxNamespace::default();
+    user.set_typ(LinuxNamespaceType::User).set_path(Some(path.into()));
+    namespaces.push(user);
+    linux.set_namespaces(Some(namespaces));
+    let task = house.runtime.create(config).await.unwrap();
+    task.start().await.unwrap();
+    let look = format!("id; cat /proc/self/uid_map; {LOOK}");
+    let (_, out, err) = exec_run(&task, exec("root", &["sh", "-c", &look])).await.unwrap();
+    assert!(out.contains("uid=0(root) gid=0(root)") && out.contains(" 100000 "), "{out}{err}");
+    assert_confined(&out, DOCKER);
+
+    let mut plain =
+        exec("app", &["sh", "-c", "id; echo again > /dev/stdout; grep -E '^(Uid|CapEff)' /proc/self/status"]);
+    let mut app = User::default();
+    app.set_uid(1000).set_gid(1000).set_additional_gids(Some(vec![1000, 7]));
+    plain.process.set_user(app);
+    plain.process.set_capabilities(Some(spec::capability_sets(&HashSet::new())));
+    let (code, out, err) = exec_run(&task, plain).await.unwrap();
+    assert!(out.contains("uid=1000(app) gid=1000(app) groups=7,1000(app)"), "{code} {out}{err}");
+    assert!(out.contains("again") && field(&out, "CapEff") == 0, "{out}{err}");
+
+    let mut terminal = exec("tty", &["sh", "-c", "echo again > /dev/stdout; ls -ln $(tty)"]);
+    terminal.terminal = true;
+    let mut app = User::default();
+    app.set_uid(1000).set_gid(1000);
+    terminal.process.set_user(app);
+    let run = task.exec(terminal).await.unwrap();
+    let (_, mut stream) = run.start().await.unwrap();
+    let mut seen = Vec::new();
+    let _ = patience(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut seen)).await;
+    let seen = String::from_utf8(seen).unwrap();
+    assert!(seen.contains("again") && seen.contains(" 1000 "), "{seen}");
+
+    // Somebody whom the namespace does not know cannot be had.
+    let mut nobody = exec("nobody", &["true"]);
+    let mut unknown = User::default();
+    unknown.set_uid(70_000).set_gid(0);
+    nobody.process.set_user(unknown);
+    let error = exec_run(&task, nobody).await.unwrap_err().to_string();
+    assert!(error.contains("entering the container's user namespace"), "{error}");
+    task.delete().await.unwrap();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
 }

@@ -110,6 +110,7 @@ fn make(
         close: Vec::new(),
         terminal: manifest.terminal.then_some(manifest.console_size),
         init: true,
+        within: None,
     };
     // libcontainer leaves supplementary groups alone when a user has none.
     rustix::thread::set_thread_groups(&[]).context(|| "dropping supplementary groups".into())?;

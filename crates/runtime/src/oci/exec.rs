@@ -12,7 +12,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use super::{Containers, failed};
 use crate::error::{IoContext, RuntimeError};
 use crate::seccomp::Program;
-use crate::shim::{Launch, Listening, OomScore, Report, complete};
+use crate::shim::{Launch, Listening, OomScore, Report, Within, complete};
 use crate::spec::widen;
 
 /// How to run a further process.
@@ -68,7 +68,10 @@ impl Containers {
             .console_size()
             .and_then(|size| Some((u16::try_from(size.height()).ok()?, u16::try_from(size.width()).ok()?)));
         let capabilities = complete(&mut process, terminal, &spec, &found.manifest);
-        widen(&mut process, capabilities, filter.is_some());
+        let init =
+            found.inner.pid().ok_or_else(|| RuntimeError::Conflict("the container has no process".into()))?;
+        let within = Within::take(init.as_raw(), &mut process)?;
+        widen(&mut process, capabilities, filter.is_some(), within.is_some());
         let name = format!("exec.{}.json", std::process::id());
         found.dir.write_json(&name, &process)?;
         let path = found.dir.file(&name);
@@ -80,6 +83,7 @@ impl Containers {
             close: Vec::new(),
             terminal: terminal.then_some(size),
             init: false,
+            within,
         };
         if !options.detach {
             // Its parent ends at once; this is who it comes to.

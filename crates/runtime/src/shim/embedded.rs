@@ -16,6 +16,7 @@ use super::launch::Launch;
 use super::propagation::{self, Outside};
 use super::report::{Report, chain};
 use super::stage::{OomScore, Stage, Streams};
+use super::within::Within;
 use super::witness::Listening;
 use crate::bundle::{CapabilityMasks, Manifest, TaskDir};
 use crate::cgroup::Group;
@@ -66,6 +67,7 @@ impl Embedded {
             close,
             terminal: manifest.terminal.then_some(manifest.console_size),
             init: true,
+            within: None,
         };
         let score = OomScore::set(manifest.oom_score_adj)?;
         let (builder, shim_side) = stage.builder(&manifest.id, &state, launch)?;
@@ -121,8 +123,13 @@ impl Embedded {
             .map_err(|e| RuntimeError::Internal(format!("config.json is damaged: {e}")))?;
         let mut process = request.process.clone();
         let capabilities = complete(&mut process, request.terminal, &spec, manifest);
-        widen(&mut process, capabilities, self.filter.is_some());
+        let init =
+            self.inner.pid().ok_or_else(|| RuntimeError::Conflict("the container has no process".into()))?;
         let uid = process.user().uid();
+        let within = Within::take(init.as_raw(), &mut process)?;
+        // One that is nobody outside gets what is root's there.
+        let uid = within.as_ref().map_or(uid, |within| within.outside().unwrap_or(0));
+        widen(&mut process, capabilities, self.filter.is_some(), within.is_some());
 
         self.execs += 1;
         let name = format!("exec.{}.json", self.execs);
@@ -136,6 +143,7 @@ impl Embedded {
             close: Vec::new(),
             terminal: request.terminal.then_some(request.console_size),
             init: false,
+            within,
         };
         let score = OomScore::set(manifest.oom_score_adj)?;
         let built =

@@ -29,6 +29,7 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::within::Within;
 use crate::bundle::CapabilityMasks;
 use crate::seccomp::Program;
 
@@ -53,6 +54,8 @@ pub(crate) struct Launch {
     pub terminal: Option<Option<(u16, u16)>>,
     /// Init, whose late failures go to its standard error as in Docker; otherwise an exec.
     pub init: bool,
+    /// The user namespace that an exec must enter by itself.
+    pub within: Option<Within>,
 }
 
 impl Executor for Launch {
@@ -62,7 +65,17 @@ impl Executor for Launch {
             unsafe { libc::close(*fd) };
         }
         if let Some(size) = self.terminal {
-            own_terminal(size);
+            let user = rustix::process::geteuid();
+            let inside = (!user.is_root()).then(|| user.as_raw());
+            own_terminal(size, self.within.as_ref().map_or(inside, Within::outside));
+        }
+        if let Some(within) = &self.within
+            && let Err(error) = within.enter(self.capabilities)
+        {
+            let message = format!("entering the container's user namespace: {}", reason(&error));
+            let refusal = Refusal { code: 126, message };
+            self.tell(&refusal);
+            return Err(ExecutorValidationError::ArgValidationError(refusal.message));
         }
         let (args, env) = command(spec);
         let outcome = match args.first() {
@@ -153,15 +166,14 @@ impl Launch {
 
 /// Sets the size before the program can ask for it, and gives the terminal to the container's user, who may want to
 /// open `/dev/stdout` again.
-fn own_terminal(size: Option<(u16, u16)>) {
+fn own_terminal(size: Option<(u16, u16)>, user: Option<u32>) {
     let stdin = rustix::stdio::stdin();
     if let Some((ws_row, ws_col)) = size {
         let size = rustix::termios::Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
         let _ = rustix::termios::tcsetwinsize(stdin, size);
     }
-    let user = rustix::process::geteuid();
-    if !user.is_root() {
-        let _ = rustix::fs::fchown(stdin, Some(user), None);
+    if let Some(user) = user {
+        let _ = rustix::fs::fchown(stdin, Some(rustix::fs::Uid::from_raw(user)), None);
     }
 }
 

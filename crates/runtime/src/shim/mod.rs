@@ -36,6 +36,7 @@ mod server;
 mod setup;
 mod stage;
 mod stdin;
+mod within;
 mod witness;
 
 use std::ffi::OsString;
@@ -89,4 +90,5 @@ pub(crate) use propagation::{Outside, settle};
 pub(crate) use report::{Report, chain};
 pub(crate) use requests::signal;
 pub(crate) use stage::OomScore;
+pub(crate) use within::Within;
 pub(crate) use witness::{Listening, Witness};

@@ -20,9 +20,10 @@ pub(crate) fn masks(sets: Option<&LinuxCapabilities>) -> Option<CapabilityMasks>
 
 /// Writes the sets that the embedded runtime shall leave the process with: the real ones, and, when a filter has to be
 /// loaded without no-new-privileges, CAP_SYS_ADMIN and CAP_SETPCAP besides; CAP_CHOWN to hand a terminal to its user.
-/// The launcher drops all of these again.
+/// The launcher drops all of these again. `joins`: it has to
+/// enter a user namespace first, which takes the same and chown.
 /// Inheritable and ambient are left to the launcher altogether.
-pub(crate) fn widen(process: &mut Process, real: CapabilityMasks, filtered: bool) {
+pub(crate) fn widen(process: &mut Process, real: CapabilityMasks, filtered: bool, joins: bool) {
     // Without an extra the embedded runtime has dropped the bounding set by itself; with one, the launcher needs
     // CAP_SETPCAP for it.
     let mut extra = 0;
@@ -31,6 +32,9 @@ pub(crate) fn widen(process: &mut Process, real: CapabilityMasks, filtered: bool
     }
     if process.terminal() == Some(true) && process.user().uid() != 0 {
         extra |= to_mask(&[Capability::Chown, Capability::Setpcap].into());
+    }
+    if joins {
+        extra |= to_mask(&[Capability::SysAdmin, Capability::Setpcap, Capability::Chown].into());
     }
     let mut sets = LinuxCapabilities::default();
     sets.set_bounding(Some(from_mask(real.bounding | extra)))
