@@ -108,7 +108,7 @@ fn teams_share_an_engine_by_their_tokens() {
     fs::write(engine.dir.join("data.json"), data.to_string()).unwrap();
     let settings = json!({
         "authorization-plugins": ["policy"],
-        "policy": {"sources": ["teams", "quotas", "rates", "secrets", engine.dir.join("data.json")]},
+        "policy": {"decision-timeout-ms": 10000, "sources": ["teams", "quotas", "rates", "secrets", engine.dir.join("data.json")]},
         "audit": {},
         "identity": {"jwt": {
             "issuer": "https://issuer.test", "audience": "pintle", "required": true,
@@ -182,7 +182,8 @@ fn teams_share_an_engine_by_their_tokens() {
     engine.sh(&format!("{eve} rm -f web")).fails();
     engine.sh(&format!("{eve} exec web true")).fails();
     let env = "inspect -f '{{join .Config.Env \" \"}}' web";
-    assert!(engine.sh(&format!("{ann} {env}")).ok().starts_with("DB_PASSWORD=[redacted] A=b"));
+    let said = engine.sh(&format!("{ann} {env}")).ok();
+    assert!(said.starts_with("DB_PASSWORD=[redacted] A=b"), "{said}");
     assert!(engine.sh(&format!("docker {env}")).ok().starts_with("DB_PASSWORD=x A=b"));
 
     // A user in a hurry, whom no team knows either.

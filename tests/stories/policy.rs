@@ -27,7 +27,7 @@ fn a_policy_decides_and_its_files_are_followed() {
     fs::write(rules.join("data.json"), json!({"mounts": ["/srv/none"]}).to_string()).unwrap();
     let settings = json!({
         "authorization-plugins": ["policy"],
-        "policy": {"sources": ["no-privileges", "mounts", rules]}
+        "policy": {"decision-timeout-ms": 10000, "sources": ["no-privileges", "mounts", rules]}
     });
     let config = engine.dir.join("daemon.json");
     fs::write(&config, settings.to_string()).unwrap();
@@ -80,7 +80,7 @@ fn a_bind_is_what_was_judged() {
     let config = engine.dir.join("daemon.json");
     let data = engine.dir.join("data.json");
     fs::write(&data, json!({"mounts": [engine.dir.join("allowed")]}).to_string()).unwrap();
-    let settings = json!({"authorization-plugins": ["policy"], "policy": {"sources": ["mounts", data]}});
+    let settings = json!({"authorization-plugins": ["policy"], "policy": {"decision-timeout-ms": 10000, "sources": ["mounts", data]}});
     fs::write(&config, settings.to_string()).unwrap();
     engine.also(&["--config-file", &config.display().to_string()]);
     engine.boot(&[]);
@@ -129,7 +129,7 @@ fn dockerd_asks_a_policy_that_is_served() {
     let mut engine = Engine::prepared(Kind::Dockerd, Client::Docker, &["--authorization-plugin", &name]);
     let log = engine.dir.join("decisions");
     let served = Command::new(PINTLE)
-        .args(["policy", "serve", "--name", &name, "commands"])
+        .args(["policy", "serve", "--timeout-ms", "10000", "--name", &name, "commands"])
         .env("ADMIN_USERS", "ann,bob")
         .env("RESTRICTED_COMMANDS", "volumes,networks")
         .env("AUTH_LOG_PATH", &log)
@@ -198,7 +198,7 @@ fn a_policy_is_tried_before_it_counts() {
     crate::harness::signal(follows.id(), "INT");
     assert!(follows.wait().unwrap().success());
     engine.kill();
-    let only = json!({"authorization-plugins": ["policy"], "policy": {"sources": ["learned", learned]}});
+    let only = json!({"authorization-plugins": ["policy"], "policy": {"decision-timeout-ms": 10000, "sources": ["learned", learned]}});
     fs::write(&config, only.to_string()).unwrap();
     engine.boot(&[]);
     engine.sh("docker volume create more && docker create --name again --privileged bb true").ok();

@@ -268,7 +268,13 @@ impl Rules {
         note: &mut dyn FnMut(&'static str, &Value),
     ) -> Result<Decision, String> {
         settle(before, outcome, &self.there, &mut |rule| {
+            let begun = Instant::now();
             let value = engine.eval_rule(format!("data.{}.{rule}", self.package)).map_err(said)?;
+            // The engine takes an error in a function for an undefined value, that it ran out of time too: a rule that refuses
+            // would be one that does not.
+            if begun.elapsed() >= self.timeout {
+                return Err(format!("the rule {rule} took longer than its time of {:?}", self.timeout));
+            }
             let value = if value == Rego::Undefined {
                 Value::Null
             } else {
@@ -467,6 +473,19 @@ mod tests {
             Err(said) => said,
         };
         assert!(said.contains("time") && begun.elapsed() < Duration::from_secs(5), "{said}");
+    }
+
+    #[test]
+    fn a_function_that_runs_out_of_time_refuses_too() {
+        let text = "package docker.authz\ndeny contains \"found\" if slow(input.many)\n\
+                    slow(many) if {\n some a in numbers.range(1, many)\n a == many\n}\n";
+        let sources =
+            Sources { policies: vec![("p.rego".to_owned(), text.to_owned())], ..Sources::default() };
+        let settings = Settings { timeout: Duration::from_millis(20), ..Settings::default() };
+        let rules = Rules::load(&sources, &settings).unwrap();
+        assert!(!rules.decide(&json!({"many": 3}), Outcome::Request).unwrap().allow);
+        let said = rules.decide(&json!({"many": 2_000_000}), Outcome::Request).unwrap_err();
+        assert!(said.contains("time"), "{said}");
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl Identity {
         Ok(Self { settings: settings.clone(), tokens })
     }
 
+    /// Whether somebody can be turned away for who they are.
+    pub(crate) fn decides(&self) -> bool {
+        self.tokens.is_some()
+    }
+
     /// Who asks, or why that is nobody who may ask anything.
     pub(crate) async fn of(&self, head: &Head) -> Result<Client, Failure> {
         let peer = &head.peer;
