@@ -481,7 +481,7 @@ mod tests {
                     slow(many) if {\n some a in numbers.range(1, many)\n a == many\n}\n";
         let sources =
             Sources { policies: vec![("p.rego".to_owned(), text.to_owned())], ..Sources::default() };
-        let settings = Settings { timeout: Duration::from_millis(20), ..Settings::default() };
+        let settings = Settings { timeout: Duration::from_secs(1), ..Settings::default() };
         let rules = Rules::load(&sources, &settings).unwrap();
         assert!(!rules.decide(&json!({"many": 3}), Outcome::Request).unwrap().allow);
         let said = rules.decide(&json!({"many": 2_000_000}), Outcome::Request).unwrap_err();
