@@ -10,6 +10,7 @@ pub mod ipam;
 pub mod log;
 pub mod metrics;
 pub mod network;
+pub mod path;
 mod value;
 pub mod volume;
 

@@ -79,15 +79,24 @@ pub(crate) struct Peer {
     pub(crate) address: Option<SocketAddr>,
     /// The certificates that it showed and that were verified, its own first, each as DER.
     pub(crate) certificates: Vec<Vec<u8>>,
-    /// The name in the first of them; empty if there is none.
+    /// The name in the first of them, of several the last, as Go reads it; empty if there is none.
     pub(crate) common_name: String,
+    /// The host names in it.
+    pub(crate) host_names: Vec<String>,
+    /// The organisations in it: its groups, as Kubernetes has it.
+    pub(crate) organisations: Vec<String>,
 }
 
 impl Peer {
     /// A client that showed these certificates.
     pub(crate) fn of_certificates(certificates: &[CertificateDer<'_>]) -> Self {
+        let own = certificates.first().and_then(|own| webpki::EndEntityCert::try_from(own).ok());
+        let names =
+            |attribute| own.as_ref().map(|own| names_in(own.subject(), attribute)).unwrap_or_default();
         Self {
-            common_name: certificates.first().and_then(common_name).unwrap_or_default(),
+            common_name: names(COMMON_NAME).pop().unwrap_or_default(),
+            host_names: own.iter().flat_map(|own| own.valid_dns_names()).map(str::to_owned).collect(),
+            organisations: names(ORGANISATION),
             certificates: certificates.iter().map(|certificate| certificate.to_vec()).collect(),
             ..Self::default()
         }
@@ -100,28 +109,6 @@ impl Peer {
         let process = self.process?;
         Some(self.account.get_or_init(|| Account::of(process)))
     }
-
-    /// The organisations in a client's certificate: its groups, as Kubernetes has it.
-    pub(crate) fn organisations(&self) -> Vec<String> {
-        let Some(first) = self.certificates.first() else { return Vec::new() };
-        let first = CertificateDer::from(first.as_slice());
-        let parsed = webpki::EndEntityCert::try_from(&first).ok();
-        parsed.map(|parsed| names_in(parsed.subject(), ORGANISATION)).unwrap_or_default()
-    }
-
-    /// The host names and addresses of a client's certificate, as far as they are names.
-    pub(crate) fn other_names(&self) -> Vec<String> {
-        let Some(first) = self.certificates.first() else { return Vec::new() };
-        let first = CertificateDer::from(first.as_slice());
-        let parsed = webpki::EndEntityCert::try_from(&first).ok();
-        parsed.iter().flat_map(|parsed| parsed.valid_dns_names()).map(str::to_owned).collect()
-    }
-}
-
-/// `CN` of the certificate's subject; the last, as Go reads it.
-fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
-    let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
-    names_in(parsed.subject(), COMMON_NAME).pop()
 }
 
 /// The object identifiers 2.5.4.3 and 2.5.4.10 as DER.

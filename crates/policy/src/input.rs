@@ -14,7 +14,10 @@
 
 use std::path::Path;
 
-use pintle_contract::authorization::{Answer, Bind, Body, Request};
+use pintle_contract::{
+    authorization::{Answer, Bind, Body, Request},
+    path::clean,
+};
 use pintle_wire::authorization::{context, peer};
 use serde_json::{Map, Value, json};
 
@@ -149,19 +152,6 @@ pub fn binds(body: &Value) -> Vec<Bind> {
         read_only,
     };
     binds.chain(mounts).map(bind).collect()
-}
-
-/// A path as Docker's clients and engines understand it before they look: `..` takes away the step before it.
-fn clean(path: &str) -> String {
-    let mut steps = Vec::new();
-    for step in path.split('/') {
-        match step {
-            "" | "." => {}
-            ".." => drop(steps.pop()),
-            step => steps.push(step),
-        }
-    }
-    format!("/{}", steps.join("/"))
 }
 
 /// What does not exist yet is where its nearest parent that does would have it.

@@ -283,7 +283,7 @@ impl Audit {
             put("groups", client.groups.clone().into());
         }
         if !peer.certificates.is_empty() {
-            put("names", peer.other_names().into());
+            put("names", peer.host_names.clone().into());
         }
         if let Some((process, account)) = peer.process.zip(peer.account()) {
             if !account.name.is_empty() {

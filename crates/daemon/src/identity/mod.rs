@@ -103,13 +103,12 @@ impl Identity {
 
     fn of_peer(&self, peer: &Peer) -> Client {
         if !peer.certificates.is_empty() {
-            let names = peer.other_names();
-            let first = names.first().filter(|_| self.settings.host_names);
+            let first = peer.host_names.first().filter(|_| self.settings.host_names);
             return Client {
                 user: first.unwrap_or(&peer.common_name).clone(),
                 authentication: "TLS",
-                groups: peer.organisations(),
-                names,
+                groups: peer.organisations.clone(),
+                names: peer.host_names.clone(),
                 account: String::new(),
             };
         }

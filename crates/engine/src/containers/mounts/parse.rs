@@ -5,32 +5,9 @@ use crate::{
     containers::{MountKind, MountPoint, MountSpec},
 };
 
-const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+pub(in crate::containers) use pintle_contract::path::clean;
 
-/// An absolute or relative path without `.`, empty parts and, as far as they cancel, `..`; purely textual.
-pub(in crate::containers) fn clean(path: &str) -> String {
-    let absolute = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => match parts.last() {
-                Some(&last) if last != ".." => {
-                    parts.pop();
-                }
-                _ if absolute => {}
-                _ => parts.push(".."),
-            },
-            part => parts.push(part),
-        }
-    }
-    let joined = parts.join("/");
-    match (absolute, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
-    }
-}
+const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
 fn invalid_spec(text: &str) -> EngineError {
     EngineError::invalid(format!("invalid volume specification: '{text}'"))
